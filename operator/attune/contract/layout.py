@@ -1,0 +1,34 @@
+"""Where things lie in the artifact store. The only place that builds these paths."""
+
+from dataclasses import dataclass
+
+
+def join(root: str, *parts: str) -> str:
+    """Join URI parts with single slashes; `root` may be any of file://, pvc://, s3://, gs://."""
+    return "/".join([root.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths under a Retriever's `storage.uri`; two Retrievers may share one storage root."""
+
+    root: str
+    namespace: str
+    retriever: str
+
+    @property
+    def home(self) -> str:
+        return join(self.root, self.namespace, self.retriever)
+
+    @property
+    def datasets(self) -> str:
+        """Snapshots, one folder each, named by the first 16 hex digits of their digest."""
+        return join(self.home, "datasets")
+
+    def run(self, owner: str, uid: str) -> str:
+        """Working folder of one TrainingJob or import: checkpoints and `<stage>/result.json`."""
+        return join(self.home, "runs", f"{owner}-{uid[:8]}")
+
+    def version(self, name: str) -> str:
+        """The artifact folder of one ModelVersion."""
+        return join(self.home, "versions", name)

@@ -1,0 +1,58 @@
+"""What was measured of a model. A metric that was not measured is absent, never zero."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from attune.contract.base import Contract
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class Interval(Contract):
+    """A 95% confidence interval of the difference candidate minus active (paired bootstrap by document)."""
+
+    low: float = Field(description="Lower end.")
+    high: float = Field(description="Upper end.")
+
+
+class RetrievalMetrics(Contract):
+    """Ranking quality on held-out queries; all in 0..1."""
+
+    ndcg_at10: Unit | None = Field(None, description="Normalized discounted cumulative gain of the first 10.")
+    mrr_at10: Unit | None = Field(None, description="Mean reciprocal rank of the first relevant document in the first 10.")
+    recall_at10: Unit | None = Field(None, description="Share of relevant documents found in the first 10.")
+    context_precision: Unit | None = Field(None, description="Rank-aware average precision by document ids, as RAGAS defines it.")
+    context_recall: Unit | None = Field(None, description="Share of the relevant documents that were retrieved, by ids.")
+    faithfulness: Unit | None = Field(None, description="Faithfulness of answers, by the judge; absent without a judge.")
+    relevance: Unit | None = Field(None, description="Relevance of answers, by the judge; absent without a judge.")
+
+
+class EvaluationMetrics(RetrievalMetrics):
+    """Metrics of a version, beside them those of the version that was active at the time."""
+
+    queries: int | None = Field(None, ge=0, description="Number of held-out queries behind the numbers.")
+    documents: int | None = Field(None, ge=0, description="Number of documents that were searched.")
+    score: Unit | None = Field(None, description="The number that evalThreshold is compared with.")
+    score_metric: str | None = Field(None, description="Which metrics the score is made of.")
+    improvement_percent: float | None = Field(
+        None, description="Change of nDCG@10 against the active version, in percent of the active version's."
+    )
+    verdict: str | None = Field(None, description="better, notWorse or worse than the active version, by the interval.")
+    intervals: dict[str, Interval] | None = Field(
+        None, description="95% intervals of the difference to the active version, by metric."
+    )
+    baseline: RetrievalMetrics | None = Field(None, description="The same metrics of the active version.")
+    base: RetrievalMetrics | None = Field(None, description="The same metrics of the untouched base model.")
+    bm25: RetrievalMetrics | None = Field(None, description="The same metrics of BM25, as a sanity line.")
+
+
+class TrainingMetrics(Contract):
+    """What training itself reported."""
+
+    loss: float | None = Field(None, description="Mean training loss over the last epoch.")
+    epochs: float | None = Field(None, ge=0, description="Epochs that were run; early stopping may end before spec.epochs.")
+    training_examples: int | None = Field(None, ge=0, description="Pairs in the training split.")
+    training_duration_seconds: float | None = Field(None, ge=0, description="Wall-clock seconds of training, resumes included.")
+    best_epoch: float | None = Field(None, ge=0, description="Epoch whose weights were kept.")
+    validation_ndcg_at10: Unit | None = Field(None, description="Best nDCG@10 on the validation split.")
