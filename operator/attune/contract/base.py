@@ -1,6 +1,5 @@
 """The common base of every value in `contract` and `api`: immutable, camelCase outside, snake_case inside."""
 
-import hashlib
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
@@ -23,7 +22,3 @@ class Contract(BaseModel):
     def from_json(cls, text: str | bytes) -> Self:
         """Parse; raises pydantic.ValidationError with the path of the field that is wrong."""
         return cls.model_validate_json(text)
-
-    def digest(self) -> str:
-        """`sha256:<hex>` of the canonical JSON: equal values have equal digests, in every process."""
-        return "sha256:" + hashlib.sha256(self.to_json().encode()).hexdigest()

@@ -1,5 +1,6 @@
 """StageSpec: everything one trainer stage needs to know, as one JSON file (`/etc/attune/stage.json`)."""
 
+import hashlib
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -150,3 +151,7 @@ class StageSpec(Contract):
     model: ArtifactRef | None = Field(None, description="Where the version's artifact is (train, import) or lies (evaluate).")
     active: ArtifactRef | None = Field(None, description="The version that serves now, to compare with.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+
+    def digest(self) -> str:
+        """`sha256:<hex>` of the canonical JSON: equal values have equal digests, in every process."""
+        return "sha256:" + hashlib.sha256(self.to_json().encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""`make demo`: from `kubectl apply` to a staged model, on this machine."""

@@ -1,0 +1,1 @@
+"""The only code that talks to the API server: observe, apply, report, the Lease and events."""

@@ -1,0 +1,38 @@
+"""The outcome of a decision, as a value: what to create, apply, delete, and what to write in status.
+
+The order in which `cluster.apply` and `cluster.report` carry it out is part of the contract: create, apply, delete, then the one
+status write, then events. Children come before the status that points to them, so a kill in between is repaired by
+the next look.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from attune.contract import Contract
+from attune.objects import Manifest, Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A Kubernetes Event about the object that was decided on."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Everything one reconcile will do. An empty decision writes nothing."""
+
+    status: Contract | None = None
+    """The whole new status; None leaves it as it is."""
+    create: tuple[Manifest, ...] = ()
+    """Objects that must not exist yet: AlreadyExists means the look was stale, so look again."""
+    apply: tuple[Manifest, ...] = ()
+    delete: tuple[Ref, ...] = ()
+    events: tuple[Event, ...] = ()
+    requeue_after: timedelta | None = None
+
+
+NOTHING = Decision()

@@ -1,0 +1,77 @@
+"""The gates between an evaluated candidate and `staged`: a list of small functions. Adding one = one function + one line."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from attune.contract import EvaluationSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why something may not go on: a CamelCase reason and a sentence with the numbers."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What the gates look at."""
+
+    evaluation: EvaluationSummary
+    eval_threshold: float
+
+
+def not_measured(candidate: Candidate) -> Problem | None:
+    metrics = candidate.evaluation.metrics
+    if metrics.score is not None:
+        return None
+    why = "; ".join(f"{name}: {reason}" for name, reason in sorted(candidate.evaluation.not_measured.items()))
+    return Problem(
+        "NotMeasured",
+        f"no score to compare with evalThreshold {candidate.eval_threshold:g} ({why or 'no metric was measured'}); "
+        "set evaluation.scoreMetric to a metric that is measured, or add held-out data",
+    )
+
+
+def below_threshold(candidate: Candidate) -> Problem | None:
+    metrics = candidate.evaluation.metrics
+    if metrics.score is None or metrics.score >= candidate.eval_threshold:
+        return None
+    return Problem(
+        "BelowThreshold",
+        f"{metrics.score_metric or 'score'} {metrics.score:.3f} < {candidate.eval_threshold:g} (evalThreshold), "
+        f"on {metrics.queries} queries",
+    )
+
+
+def worse_than_active(candidate: Candidate) -> Problem | None:
+    metrics = candidate.evaluation.metrics
+    if metrics.verdict != "worse":
+        return None
+    return Problem("WorseThanActive", f"worse than the active version: {compared(candidate.evaluation)}")
+
+
+GATES: tuple[Callable[[Candidate], Problem | None], ...] = (not_measured, below_threshold, worse_than_active)
+
+
+def first_problem(candidate: Candidate) -> Problem | None:
+    """The first gate that is closed; None when all are open."""
+    return next((problem for gate in GATES if (problem := gate(candidate))), None)
+
+
+def compared(evaluation: EvaluationSummary) -> str:
+    """`nDCG@10 0.692 → 0.769 (+11.1%, 95% CI +0.051 to +0.103) on 678 queries`, as far as it was measured."""
+    metrics = evaluation.metrics
+    if metrics.ndcg_at10 is None:
+        return "nDCG@10 was not measured"
+    queries = f" on {metrics.queries} queries" if metrics.queries is not None else ""
+    before = metrics.baseline or metrics.base
+    if before is None or before.ndcg_at10 is None:
+        return f"nDCG@10 {metrics.ndcg_at10:.3f}{queries}"
+    change = f"{metrics.improvement_percent:+.1f}%" if metrics.improvement_percent is not None else ""
+    interval = (metrics.intervals or {}).get("ndcgAt10")
+    bounds = f"95% CI {interval.low:+.3f} to {interval.high:+.3f}" if interval else ""
+    detail = ", ".join(part for part in (change, bounds) if part)
+    against = "active" if metrics.baseline else "base"
+    return f"nDCG@10 {before.ndcg_at10:.3f} ({against}) → {metrics.ndcg_at10:.3f}" + (f" ({detail})" if detail else "") + queries

@@ -1,0 +1,220 @@
+"""The next step of a ModelVersion: training → evaluating → staged or failed; active follows the Retriever's pointer.
+
+A trained version derives everything from its TrainingJob; an imported one runs its own stages
+prepare → import → evaluate. Called by `reconcile`.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from attune.api import ModelVersionStatus, Phase, VersionStage, kinds, set_condition
+from attune.api.common import Compute
+from attune.contract import Stage, StageResult
+from attune.decide import gates
+from attune.decide.decision import NOTHING, Decision, Event
+from attune.decide.gates import Problem
+from attune.decide.stages import Next, Run, Step, climb, started
+from attune.desired import stage_job, stage_spec
+from attune.objects import Ref
+from attune.observation import JobState, SeenModelVersion
+
+SETTLED = frozenset({VersionStage.STAGED, VersionStage.ACTIVE, VersionStage.DEPRECATED, VersionStage.FAILED})
+STAGE_OF_PHASE = {Phase.EVALUATING: VersionStage.EVALUATING}
+IMPORT_BACKOFF_LIMIT = 2
+WAIT_FOR_OTHERS = timedelta(seconds=30)
+
+
+def decide_model_version(seen: SeenModelVersion, now: datetime) -> Decision:
+    """Next step of a ModelVersion. Pure: no I/O, no clock."""
+    version = seen.version
+    if version.metadata.deletion_timestamp is not None:
+        return NOTHING
+    if version.status.stage in SETTLED:
+        return _follow_pointer(seen, now)
+    if version.spec.source.training_job is not None:
+        return _follow_training(seen, now)
+    if seen.retriever is None:
+        return _wait(seen, f"spec.retriever: no Retriever {version.spec.retriever!r} in this namespace; apply it, or correct the name", now)
+    return _advance_import(seen, now)
+
+
+def _follow_pointer(seen: SeenModelVersion, now: datetime) -> Decision:
+    """`active` on a version is derived: the truth is the one pointer in Retriever.status."""
+    version = seen.version
+    pointer = seen.retriever.status.of(version.spec.type) if seen.retriever else None
+    is_active = pointer is not None and pointer.active == version.metadata.name
+    stage = version.status.stage
+    if is_active and stage in {VersionStage.STAGED, VersionStage.DEPRECATED}:
+        promoted = (pointer.promoted_at if pointer else None) or now
+        status = _status(seen, stage=VersionStage.ACTIVE, promoted_at=promoted, deprecated_at=None)
+        return Decision(status=status, events=(Event("Active", f"{version.metadata.name} is the active {version.spec.type.value} version"),))
+    if not is_active and stage is VersionStage.ACTIVE:
+        return Decision(status=_status(seen, stage=VersionStage.DEPRECATED, deprecated_at=now))
+    return NOTHING
+
+
+def _follow_training(seen: SeenModelVersion, now: datetime) -> Decision:
+    job, name = seen.training_job, seen.version.spec.source.training_job
+    if job is None:
+        problem = Problem("TrainingJobDeleted", f"TrainingJob {name} was deleted before this version was evaluated")
+        return _failed(seen, _status(seen), problem, now)
+    phase, run = job.status.phase, job.status
+    artifact = run.artifact
+    status = _status(
+        seen,
+        stage=STAGE_OF_PHASE.get(phase, VersionStage.TRAINING) if phase else VersionStage.TRAINING,
+        artifact=artifact,
+        training_metrics=artifact.training if artifact else None,
+        dimensions=artifact.dimensions if artifact else None,
+        embedding_space=artifact.embedding_space if artifact else None,
+        dataset=run.dataset,
+        evaluation_metrics=run.evaluation.metrics if run.evaluation else None,
+    )
+    if artifact is not None:
+        status = _with(status, "Trained", True, "Completed", _trained(status), seen, now)
+    if run.evaluation is not None:
+        status = _evaluated(status, run.evaluation, seen, now)
+    if phase is Phase.SUCCEEDED:
+        return _staged(seen, status, now)
+    if phase is Phase.FAILED:
+        return _failed(seen, status, Problem(run.reason or "TrainingFailed", run.message or f"TrainingJob {name} failed"), now)
+    return Decision(status=status)
+
+
+def _due(seen: SeenModelVersion) -> Stage | None:
+    """The import's next stage. Without an archive there is nothing to prepare and nothing to evaluate on."""
+    status = seen.version.status
+    measurable = seen.retriever is not None and seen.retriever.spec.data is not None and seen.retriever.spec.data.archive is not None
+    if status.artifact is None:
+        return Stage.PREPARE if measurable and status.dataset is None else Stage.IMPORT
+    return Stage.EVALUATE if status.dataset is not None else None
+
+
+def _advance_import(seen: SeenModelVersion, now: datetime) -> Decision:
+    due = _due(seen)
+    if due is None:
+        return _staged(seen, _unmeasured(seen, now), now)
+    status = seen.version.status
+    run = Run(due, seen.stage_jobs, tuple(status.attempts or ()), status.failures or 0, IMPORT_BACKOFF_LIMIT)
+    step = climb(run, seen.defaults, now)
+    if step.next is Next.CREATE:
+        return _create(seen, run, now)
+    if step.next is Next.DONE and step.result is not None:
+        return _record(seen, due, step, step.result, now)
+    updated = _status(seen, stage=_stage_of(due), attempts=step.attempts, failures=step.failures)
+    if step.next is Next.FAILED:
+        return _failed(seen, updated, Problem(step.reason, step.message), now)
+    if step.next is Next.BACK_OFF and step.failures > run.failures:
+        message = f"{due} failed, {step.reason}: {step.message}; attempt {step.failures + 1} of {run.backoff_limit + 1} follows"
+        updated = _with(updated, _condition_of(due), False, step.reason, message, seen, now)
+        return Decision(status=updated, events=(Event("StageFailed", message, warning=True),), requeue_after=step.wait)
+    if step.message and step.next is Next.WAIT:
+        updated = _with(updated, _condition_of(due), False, "Waiting", step.message, seen, now)
+    return Decision(status=updated, requeue_after=step.wait or seen.defaults.progress_interval)
+
+
+def _create(seen: SeenModelVersion, run: Run, now: datetime) -> Decision:
+    assert seen.retriever is not None
+    stage = stage_job.StageJob(
+        spec=stage_spec.for_import(seen, seen.retriever, run.stage),
+        attempt=run.number,
+        api_version=kinds.API_VERSION,
+        compute=Compute(),
+        image=seen.defaults.trainer_image,
+        secret=seen.retriever.spec.storage.secret_ref,
+    )
+    status = _status(seen, stage=_stage_of(run.stage), attempts=started(run, stage.name, now))
+    message = f"{run.stage}: Job {stage.name} created (attempt {run.number} of {run.backoff_limit + 1})"
+    return Decision(
+        status=status,
+        apply=(stage_job.spec_config_map(stage),),
+        create=(stage_job.job(stage),),
+        events=(Event("StageStarted", message),),
+        requeue_after=seen.defaults.progress_interval,
+    )
+
+
+def _record(seen: SeenModelVersion, stage: Stage, step: Step, result: StageResult, now: datetime) -> Decision:
+    status = _status(seen, attempts=step.attempts)
+    if stage is Stage.PREPARE:
+        return Decision(status=status.model_copy(update={"dataset": result.dataset}), requeue_after=timedelta())
+    if stage is Stage.IMPORT:
+        model = result.model
+        update = {
+            "artifact": model,
+            "dimensions": model.dimensions if model else None,
+            "embedding_space": model.embedding_space if model else None,
+        }
+        status = _with(status.model_copy(update=update), "Trained", True, "Imported", result.message, seen, now)
+        return Decision(status=status, events=(Event("Imported", result.message),), requeue_after=timedelta())
+    if result.evaluation is not None:
+        status = _evaluated(status.model_copy(update={"evaluation_metrics": result.evaluation.metrics}), result.evaluation, seen, now)
+    return _staged(seen, status, now)
+
+
+def _staged(seen: SeenModelVersion, status: ModelVersionStatus, now: datetime) -> Decision:
+    digest = status.artifact.digest if status.artifact else "none"
+    verified = _with(status, "ArtifactVerified", True, "DigestMatches", f"manifest {digest}", seen, now)
+    staged = verified.model_copy(update={"stage": VersionStage.STAGED})
+    name = seen.version.metadata.name
+    return Decision(status=staged, events=(Event("Staged", f"{name} is staged"),), requeue_after=timedelta())
+
+
+def _failed(seen: SeenModelVersion, status: ModelVersionStatus, problem: Problem, now: datetime) -> Decision:
+    """Failed for good: the condition of the step that failed carries the reason and the numbers."""
+    kind = "Trained" if status.artifact is None else "Evaluated"
+    if problem.reason in {"BelowThreshold", "WorseThanActive", "NotMeasured"}:
+        kind = "Evaluated"
+    status = _with(status, kind, False, problem.reason, problem.message, seen, now)
+    status = status.model_copy(update={"stage": VersionStage.FAILED, "notes": f"{problem.reason}: {problem.message}"[:1024]})
+    live = [job for job in seen.stage_jobs if job.state not in {JobState.SUCCEEDED, JobState.FAILED}]
+    namespace = seen.version.metadata.namespace
+    return Decision(
+        status=status,
+        delete=tuple(Ref("batch/v1", "Job", namespace, job.name, job.uid) for job in live),
+        events=(Event("Failed", f"{problem.reason}: {problem.message}", warning=True),),
+    )
+
+
+def _evaluated(status: ModelVersionStatus, evaluation: Any, seen: SeenModelVersion, now: datetime) -> ModelVersionStatus:
+    absent = "; ".join(f"{name} not measured: {why}" for name, why in sorted(evaluation.not_measured.items()))
+    message = gates.compared(evaluation) + (f"; {absent}" if absent else "")
+    return _with(status, "Evaluated", True, "Completed", message, seen, now)
+
+
+def _unmeasured(seen: SeenModelVersion, now: datetime) -> ModelVersionStatus:
+    message = "not measured: the Retriever defines no spec.data.archive to hold queries out of"
+    return _with(_status(seen), "Evaluated", False, "NoEvaluationData", message, seen, now)
+
+
+def _trained(status: ModelVersionStatus) -> str:
+    metrics = status.training_metrics
+    if metrics is None or metrics.loss is None:
+        return "trained and exported"
+    return f"loss {metrics.loss:.4f} after {metrics.epochs:g} epochs on {metrics.training_examples} pairs"
+
+
+def _stage_of(stage: Stage) -> VersionStage:
+    return VersionStage.EVALUATING if stage is Stage.EVALUATE else VersionStage.TRAINING
+
+
+def _condition_of(stage: Stage) -> str:
+    return "Evaluated" if stage is Stage.EVALUATE else "Trained"
+
+
+def _wait(seen: SeenModelVersion, message: str, now: datetime) -> Decision:
+    status = _with(_status(seen), "Trained", False, "RetrieverNotFound", message, seen, now)
+    return Decision(status=status, requeue_after=WAIT_FOR_OTHERS)
+
+
+def _status(seen: SeenModelVersion, **update: Any) -> ModelVersionStatus:
+    return seen.version.status.model_copy(update={"observed_generation": seen.version.metadata.generation, **update})
+
+
+def _with(
+    status: ModelVersionStatus, kind: str, value: bool, reason: str, message: str, seen: SeenModelVersion, now: datetime
+) -> ModelVersionStatus:
+    conditions = set_condition(
+        status.conditions or (), kind, status=value, reason=reason, message=message, now=now, generation=seen.version.metadata.generation
+    )
+    return status.model_copy(update={"conditions": conditions})

@@ -1,0 +1,122 @@
+"""Reasons for which a TrainingJob cannot run as it is written, or not yet. Lists of small functions over what was seen."""
+
+from collections.abc import Callable
+
+from attune.decide.gates import Problem
+from attune.desired.stage_spec import VERSION_PREFIX, base_model_of
+from attune.observation import SeenTrainingJob
+
+Check = Callable[[SeenTrainingJob], Problem | None]
+
+
+def fine_tuning_disabled(seen: SeenTrainingJob) -> Problem | None:
+    if seen.defaults.finetune_enabled or seen.job.status.attempts:
+        return None
+    return Problem("FineTuningDisabled", "the operator runs with FINETUNE_ENABLED=false; set it to true to start this job")
+
+
+def retriever_missing(seen: SeenTrainingJob) -> Problem | None:
+    if seen.retriever is not None:
+        return None
+    name = seen.job.spec.retriever
+    return Problem("RetrieverNotFound", f"spec.retriever: no Retriever {name!r} in this namespace; apply it, or correct the name")
+
+
+def base_version_missing(seen: SeenTrainingJob) -> Problem | None:
+    base = seen.job.spec.base_model or ""
+    if not base.startswith(VERSION_PREFIX):
+        return None
+    name = base.removeprefix(VERSION_PREFIX)
+    if seen.base_version is None:
+        return Problem("BaseVersionNotFound", f"spec.baseModel: no ModelVersion {name!r} in this namespace (`kubectl get mv`)")
+    if seen.base_version.status.artifact is None:
+        return Problem("BaseVersionNotReady", f"spec.baseModel: ModelVersion {name!r} has no artifact yet")
+    return None
+
+
+def import_running(seen: SeenTrainingJob) -> Problem | None:
+    """The version to compare with must exist before a candidate is measured against it."""
+    retriever = seen.retriever
+    if retriever is None or seen.active is not None or seen.job.status.attempts:
+        return None
+    if base_model_of(retriever, seen.job.spec.type) is None:
+        return None
+    return Problem(
+        "WaitingForImport",
+        f"version 1 of Retriever {retriever.metadata.name!r} ({base_model_of(retriever, seen.job.spec.type)}) is not active yet; "
+        "`kubectl get mv` shows its import",
+    )
+
+
+WAITS: tuple[Check, ...] = (fine_tuning_disabled, retriever_missing, base_version_missing, import_running)
+
+
+def no_such_model(seen: SeenTrainingJob) -> Problem | None:
+    retriever, kind = seen.retriever, seen.job.spec.type
+    if retriever is None or base_model_of(retriever, kind) is not None:
+        return None
+    return Problem(
+        "ModelNotDefined",
+        f"spec.type: {kind.value}, but Retriever {retriever.metadata.name!r} has no spec.{kind.value}; add spec.{kind.value}.baseModel there",
+    )
+
+
+def source_not_defined(seen: SeenTrainingJob) -> Problem | None:
+    if seen.retriever is None:
+        return None
+    wanted, has = seen.job.spec.data_source, seen.retriever.spec.data
+    for name in ("archive", "feedback", "synthetic"):
+        if getattr(wanted, name) is True and getattr(has, name, None) is None:
+            return Problem(
+                "SourceNotDefined",
+                f"spec.dataSource.{name}: true, but Retriever {seen.retriever.metadata.name!r} has no spec.data.{name}; define it there, "
+                f"or leave dataSource.{name} out",
+            )
+    return None
+
+
+def no_source(seen: SeenTrainingJob) -> Problem | None:
+    if seen.retriever is None:
+        return None
+    wanted, has = seen.job.spec.data_source, seen.retriever.spec.data
+    used = [name for name in ("archive", "feedback") if getattr(has, name, None) is not None and getattr(wanted, name) is not False]
+    if used:
+        return None
+    return Problem(
+        "NoDataSource",
+        f"no data to train on: Retriever {seen.retriever.metadata.name!r} defines no spec.data.archive or spec.data.feedback that "
+        "spec.dataSource leaves in use",
+    )
+
+
+def provider_unknown(seen: SeenTrainingJob) -> Problem | None:
+    provider = seen.job.spec.provider or seen.defaults.provider
+    if provider == "local":
+        return None
+    return Problem("ProviderNotAvailable", f"spec.provider: {provider!r} is not available in this release; use local")
+
+
+def not_in_this_release(seen: SeenTrainingJob) -> Problem | None:
+    spec = seen.job.spec
+    unavailable = {
+        f"spec.type: {spec.type.value}": spec.type.value != "embedding",
+        f"spec.dataSource.synthetic: {spec.data_source.synthetic}": bool(spec.data_source.synthetic),
+        f"spec.hyperparameters.method: {spec.hyperparameters.method}": spec.hyperparameters.method != "full",
+        f"spec.compute.engine: {spec.compute.engine}": spec.compute.engine != "Job",
+        f"spec.compute.nodes: {spec.compute.nodes}": (spec.compute.nodes or 1) != 1,
+    }
+    asked = [field for field, is_asked in unavailable.items() if is_asked]
+    if not asked:
+        return None
+    return Problem(
+        "NotAvailable",
+        f"{', '.join(asked)}: not available in this release; it trains embeddings, method full, on archive and feedback, on one node",
+    )
+
+
+REFUSALS: tuple[Check, ...] = (provider_unknown, not_in_this_release, no_such_model, source_not_defined, no_source)
+
+
+def first(checks: tuple[Check, ...], seen: SeenTrainingJob) -> Problem | None:
+    """The first check that finds a problem."""
+    return next((problem for check in checks if (problem := check(seen))), None)

@@ -1,0 +1,184 @@
+"""One stage of a run as a ConfigMap (the StageSpec) and a Job (the Pod that reads it)."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from attune.api import Compute, SecretReference, labels, names
+from attune.contract import Contract, ModelType, StageSpec
+from attune.objects import Manifest
+
+SPEC_FOLDER = "/etc/attune"
+SPEC_FILE = f"{SPEC_FOLDER}/stage.json"
+PVC_ROOT = "/mnt/pvc"
+USER = 65532
+_CLAIM = re.compile(r'"pvc://([a-z0-9][a-z0-9.-]*)')
+
+
+@dataclass(frozen=True, slots=True)
+class StageJob:
+    """What a stage Job is made of, besides the StageSpec."""
+
+    spec: StageSpec
+    attempt: int
+    api_version: str
+    compute: Compute
+    image: str
+    secret: SecretReference | None = None
+    suspend: bool = False
+
+    @property
+    def name(self) -> str:
+        owner = self.spec.owner
+        return names.stage_job_name(owner.name, owner.uid, self.attempt, self.spec.stage)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {
+            labels.RETRIEVER: self.spec.retriever,
+            labels.OWNER_KIND: self.spec.owner.kind,
+            labels.OWNER_UID: self.spec.owner.uid,
+            labels.STAGE: self.spec.stage.value,
+            labels.ATTEMPT: str(self.attempt),
+            labels.TYPE: ModelType(self.spec.type).value,
+            "app.kubernetes.io/part-of": "attune",
+        }
+
+
+def spec_config_map(stage: StageJob) -> Manifest:
+    """The StageSpec as a ConfigMap of the Job's own name."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _metadata(stage),
+        "data": {"stage.json": stage.spec.to_json(indent=2)},
+    }
+
+
+def job(stage: StageJob) -> Manifest:
+    """The Job. backoffLimit is 0 because retries are attempts of ours; evictions do not count as failures."""
+    spec: dict[str, Any] = {
+        "backoffLimit": 0,
+        "completions": 1,
+        "parallelism": 1,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {
+            "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
+        },
+        "suspend": stage.suspend,
+        "template": _pod_template(stage),
+    }
+    metadata = _metadata(stage)
+    if stage.compute.queue_name:
+        metadata["labels"]["kueue.x-k8s.io/queue-name"] = stage.compute.queue_name
+        spec["suspend"] = True
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def suspension(job_name: str, namespace: str, suspend: bool) -> Manifest:
+    """The one field of a running Job that we change."""
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": job_name, "namespace": namespace},
+        "spec": {"suspend": suspend},
+    }
+
+
+def claims(spec: Contract) -> tuple[str, ...]:
+    """Names of the PersistentVolumeClaims that any `pvc://claim/path` in the spec needs."""
+    return tuple(sorted(set(_CLAIM.findall(spec.to_json()))))
+
+
+def owner_reference(stage: StageJob) -> dict[str, Any]:
+    owner = stage.spec.owner
+    return {
+        "apiVersion": stage.api_version,
+        "kind": owner.kind,
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _metadata(stage: StageJob) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "namespace": stage.spec.owner.namespace,
+        "labels": dict(stage.labels),
+        "ownerReferences": [owner_reference(stage)],
+    }
+
+
+def _pod_template(stage: StageJob) -> dict[str, Any]:
+    compute = stage.compute
+    template = merge(compute.pod_template or {}, {"metadata": {"labels": stage.labels}, "spec": _pod_spec(stage)})
+    for field, value in {
+        "nodeSelector": compute.node_selector,
+        "tolerations": [t.model_dump(by_alias=True, exclude_none=True) for t in compute.tolerations or ()],
+        "priorityClassName": compute.priority_class_name,
+        "runtimeClassName": compute.runtime_class_name,
+    }.items():
+        if value:
+            template["spec"][field] = value
+    return template
+
+
+def _pod_spec(stage: StageJob) -> dict[str, Any]:
+    volumes: list[dict[str, Any]] = [
+        {"name": "spec", "configMap": {"name": stage.name}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    volumes += [{"name": f"pvc-{i}", "persistentVolumeClaim": {"claimName": c}} for i, c in enumerate(claims(stage.spec))]
+    return {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 60,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER},
+        "volumes": volumes,
+        "containers": [_container(stage)],
+    }
+
+
+def _container(stage: StageJob) -> dict[str, Any]:
+    mounts = [{"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
+    mounts += [{"name": f"pvc-{i}", "mountPath": f"{PVC_ROOT}/{c}"} for i, c in enumerate(claims(stage.spec))]
+    container: dict[str, Any] = {
+        "name": "trainer",
+        "image": stage.compute.image or stage.image,
+        "args": [stage.spec.stage.value, "--spec", SPEC_FILE],
+        "volumeMounts": mounts,
+        "terminationMessagePath": "/dev/termination-log",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    if stage.compute.resources:
+        container["resources"] = stage.compute.resources.model_dump(by_alias=True, exclude_none=True)
+    if stage.secret:
+        container["envFrom"] = [{"secretRef": {"name": stage.secret.name}}]
+    return container
+
+
+def merge(under: Manifest, over: Manifest) -> Manifest:
+    """`over` on top of `under`, folders merged; lists of named things (containers, volumes) are joined by name."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            merged[key] = merge(below, value)
+        elif isinstance(below, list) and isinstance(value, list):
+            merged[key] = _join(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _join(below: list[Any], over: list[Any]) -> list[Any]:
+    named = {item["name"]: item for item in below if isinstance(item, dict) and "name" in item}
+    joined = [merge(named.pop(item["name"], {}), item) if isinstance(item, dict) and "name" in item else item for item in over]
+    return [*joined, *named.values()]

@@ -1,0 +1,153 @@
+"""StageSpecs: what a TrainingJob or an import asks of a stage, resolved against its Retriever."""
+
+from attune.api import ModelVersion, Retriever, TrainingJob
+from attune.contract import (
+    ArtifactRef,
+    DataSpec,
+    EvaluationConfig,
+    EvaluationSource,
+    HardNegatives,
+    Layout,
+    ModelType,
+    OwnerRef,
+    Stage,
+    StageSpec,
+    TrainingConfig,
+)
+from attune.observation import SeenModelVersion, SeenTrainingJob
+
+VERSION_PREFIX = "version:"
+
+
+def layout(retriever: Retriever) -> Layout:
+    return Layout(retriever.spec.storage.uri, retriever.metadata.namespace, retriever.metadata.name)
+
+
+def base_model_of(retriever: Retriever, model_type: ModelType) -> str | None:
+    """The Retriever's base model of this type; None where it has no such model."""
+    if model_type is ModelType.EMBEDDING:
+        return retriever.spec.embedding.base_model
+    return retriever.spec.reranker.base_model if retriever.spec.reranker else None
+
+
+def training_config(seen: SeenTrainingJob, retriever: Retriever) -> TrainingConfig:
+    """Everything that determines the weights, with every default filled in."""
+    spec = seen.job.spec
+    base = spec.base_model or base_model_of(retriever, spec.type) or ""
+    if base.startswith(VERSION_PREFIX) and seen.base_version is not None:
+        base = seen.base_version.spec.artifact.uri
+    hyper, embedding = spec.hyperparameters, retriever.spec.embedding
+    return TrainingConfig(
+        base_model=base,
+        query_prompt=embedding.query_prompt or "",
+        document_prompt=embedding.document_prompt or "",
+        split_ratio=spec.validation.split_ratio,
+        early_stopping_patience=spec.validation.early_stopping_patience,
+        min_improvement=spec.validation.min_improvement,
+        method=hyper.method,
+        loss=hyper.loss,
+        epochs=hyper.epochs,
+        batch_size=hyper.batch_size,
+        learning_rate=hyper.learning_rate,
+        warmup_steps=hyper.warmup_steps,
+        max_sequence_length=hyper.max_sequence_length,
+        precision=hyper.precision,
+        seed=hyper.seed,
+        hard_negatives=hyper.hard_negatives,
+    )
+
+
+def import_config(retriever: Retriever, version: ModelVersion) -> TrainingConfig:
+    """The configuration of an imported model: nothing is trained, nothing is mined."""
+    if version.spec.config is not None:
+        return version.spec.config
+    return TrainingConfig(
+        base_model=version.spec.base_model,
+        query_prompt=retriever.spec.embedding.query_prompt or "",
+        document_prompt=retriever.spec.embedding.document_prompt or "",
+        hard_negatives=HardNegatives(per_query=0),
+    )
+
+
+def min_examples(seen: SeenTrainingJob) -> int:
+    asked = seen.job.spec.data_source.min_examples
+    return seen.defaults.min_examples if asked is None else asked
+
+
+def data_spec(seen: SeenTrainingJob, retriever: Retriever) -> DataSpec:
+    """The Retriever's sources that this run uses: unset means used where defined, false means not used."""
+    wanted, has = seen.job.spec.data_source, retriever.spec.data
+    return DataSpec(
+        archive=has.archive if has and wanted.archive is not False else None,
+        feedback=has.feedback if has and wanted.feedback is not False else None,
+        evaluation=_evaluation(retriever),
+        min_examples=min_examples(seen),
+    )
+
+
+def for_training(seen: SeenTrainingJob, retriever: Retriever, stage: Stage) -> StageSpec:
+    """The spec of one stage of a TrainingJob; `train` and `evaluate` follow the configuration recorded in the version."""
+    job = seen.job
+    config = training_config(seen, retriever)
+    if seen.version is not None and seen.version.spec.config is not None:
+        config = seen.version.spec.config
+    dataset, artifact = job.status.dataset, job.status.artifact
+    return StageSpec(
+        stage=stage,
+        type=job.spec.type,
+        owner=_owner(job),
+        retriever=job.spec.retriever,
+        storage=retriever.spec.storage.uri,
+        config=config,
+        data=data_spec(seen, retriever) if stage is Stage.PREPARE else DataSpec(),
+        dataset=ArtifactRef(name="dataset", uri=dataset.uri, digest=dataset.digest) if dataset else None,
+        model=_target(seen.version, artifact.digest if artifact else None),
+        active=artifact_of(seen.active) if stage is Stage.EVALUATE else None,
+        evaluation=EvaluationConfig(score_metric=job.spec.evaluation.score_metric, k=job.spec.evaluation.k),
+    )
+
+
+def for_import(seen: SeenModelVersion, retriever: Retriever, stage: Stage) -> StageSpec:
+    """The spec of one stage of an import: a held-out set, the export, the evaluation."""
+    version = seen.version
+    dataset, artifact = version.status.dataset, version.status.artifact
+    data = DataSpec(
+        archive=retriever.spec.data.archive if retriever.spec.data else None,
+        evaluation=_evaluation(retriever),
+        min_examples=0,
+    )
+    return StageSpec(
+        stage=stage,
+        type=version.spec.type,
+        owner=_owner(version),
+        retriever=version.spec.retriever,
+        storage=retriever.spec.storage.uri,
+        config=import_config(retriever, version),
+        data=data if stage is Stage.PREPARE else DataSpec(),
+        dataset=ArtifactRef(name="dataset", uri=dataset.uri, digest=dataset.digest) if dataset else None,
+        model=_target(version, artifact.digest if artifact else None),
+        active=artifact_of(seen.active) if stage is Stage.EVALUATE else None,
+    )
+
+
+def artifact_of(version: ModelVersion | None) -> ArtifactRef | None:
+    """The verified artifact of a version; None where there is none to compare with."""
+    if version is None or version.status.artifact is None:
+        return None
+    artifact = version.status.artifact
+    return ArtifactRef(name=version.metadata.name, uri=artifact.uri, digest=artifact.digest)
+
+
+def _target(version: ModelVersion | None, digest: str | None) -> ArtifactRef | None:
+    if version is None:
+        return None
+    return ArtifactRef(name=version.metadata.name, uri=version.spec.artifact.uri, digest=digest)
+
+
+def _evaluation(retriever: Retriever) -> EvaluationSource | None:
+    return retriever.spec.data.evaluation if retriever.spec.data else None
+
+
+def _owner(thing: TrainingJob | ModelVersion) -> OwnerRef:
+    meta = thing.metadata
+    return OwnerRef(kind=thing.kind, namespace=meta.namespace, name=meta.name, uid=meta.uid)

@@ -1,0 +1,82 @@
+"""Which objects to look at again when something happened. A small index that `handlers` fills from the watch streams.
+
+An event concerns its own object, and those whose decisions read it: a stage Job or Pod its owner; a ModelVersion its
+TrainingJob and its Retriever; a TrainingJob its ModelVersion; a Retriever everything that names it.
+The index may lag behind or miss an object: then that object's own first event, or the resync, wakes it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from attune.api import kinds, labels
+from attune.objects import Manifest
+from attune.workqueue import Key
+
+_TERMINAL = {"Succeeded", "Failed"}
+
+
+class Neighbours:
+    """Remembers of each object of ours its uid, its Retriever and whether it is done; nothing else."""
+
+    def __init__(self) -> None:
+        self._by_uid: dict[str, Key] = {}
+        self._of_retriever: dict[tuple[str, str], set[Key]] = defaultdict(set)
+
+    def own(self, kind: str, body: Manifest, *, deleted: bool) -> set[Key]:
+        """An object of ours was seen or deleted: who is concerned."""
+        metadata, spec = body["metadata"], body.get("spec") or {}
+        key = Key(kind, metadata["namespace"], metadata["name"])
+        self._remember(key, body, deleted=deleted)
+        return {key, *self._related(key, spec, body.get("status") or {})}
+
+    def child(self, body: Manifest) -> set[Key]:
+        """A Job, Pod or ConfigMap of ours was seen or deleted: its owner, by label or by owner reference."""
+        metadata = body["metadata"]
+        uid = (metadata.get("labels") or {}).get(labels.OWNER_UID)
+        if uid in self._by_uid:
+            return {self._by_uid[uid]}
+        return {
+            Key(owner["kind"], metadata["namespace"], owner["name"])
+            for owner in metadata.get("ownerReferences") or ()
+            if owner["apiVersion"] == kinds.API_VERSION
+        }
+
+    def known(self) -> list[Key]:
+        """Every object of ours that is there."""
+        return list(self._by_uid.values())
+
+    def _related(self, key: Key, spec: dict[str, Any], status: dict[str, Any]) -> Iterator[Key]:
+        if key.kind == "Retriever":
+            yield from self._of_retriever.get((key.namespace, key.name), ())
+            return
+        if key.kind == "ModelVersion":
+            if retriever := spec.get("retriever"):
+                yield Key("Retriever", key.namespace, retriever)
+            if run := (spec.get("source") or {}).get("trainingJob"):
+                yield Key("TrainingJob", key.namespace, run)
+        elif key.kind == "TrainingJob" and (version := status.get("modelVersion")):
+            yield Key("ModelVersion", key.namespace, version)
+
+    def _remember(self, key: Key, body: Manifest, *, deleted: bool) -> None:
+        uid, retriever = body["metadata"].get("uid"), (body.get("spec") or {}).get("retriever")
+        if uid:
+            self._by_uid.pop(uid, None) if deleted else self._by_uid.update({uid: key})
+        if not retriever:
+            return
+        group = self._of_retriever[key.namespace, retriever]
+        if deleted or (body.get("status") or {}).get("phase") in _TERMINAL:
+            group.discard(key)
+        else:
+            group.add(key)
+        if not group:
+            del self._of_retriever[key.namespace, retriever]
+
+
+def phase_of(kind: str, body: Manifest) -> str:
+    """The one word for the metric of objects by phase."""
+    status = body.get("status") or {}
+    if kind == "Retriever":
+        ready = next((c["status"] for c in status.get("conditions") or () if c.get("type") == "Ready"), "Unknown")
+        return {"True": "Ready", "False": "NotReady"}.get(ready, "Pending")
+    return str(status.get("phase") or status.get("stage") or "Pending")

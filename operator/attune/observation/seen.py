@@ -1,0 +1,61 @@
+"""One frozen value per kind: everything its decision looks at."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from attune.api import ModelVersion, Retriever, TrainingJob
+from attune.observation.jobs import SeenJob
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """The operator's settings that decisions depend on (`FINETUNE_*`, `ATTUNE_*`)."""
+
+    trainer_image: str
+    finetune_enabled: bool = False
+    provider: str = "local"
+    min_examples: int = 1000
+    auto_promote: bool = False
+    progress_interval: timedelta = timedelta(seconds=5)
+    retry_base: timedelta = timedelta(seconds=10)
+    retry_cap: timedelta = timedelta(minutes=6)
+    """Pause before attempt n+1: retry_base * 2**(n-1), at most retry_cap (as batch/v1 Jobs do)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTrainingJob:
+    """A TrainingJob, the Retriever it is for, its stage Jobs, its version, and the versions to compare with."""
+
+    job: TrainingJob
+    defaults: Defaults
+    retriever: Retriever | None = None
+    stage_jobs: tuple[SeenJob, ...] = ()
+    version: ModelVersion | None = None
+    active: ModelVersion | None = None
+    base_version: ModelVersion | None = None
+    """The version that `baseModel: version:NAME` names."""
+    taken_numbers: frozenset[int] = frozenset()
+    """Numbers of all versions of this type in the namespace; read only when a number is to be reserved."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenModelVersion:
+    """A ModelVersion with its Retriever and the run it comes from: a TrainingJob, or the stage Jobs of an import."""
+
+    version: ModelVersion
+    defaults: Defaults
+    retriever: Retriever | None = None
+    training_job: TrainingJob | None = None
+    stage_jobs: tuple[SeenJob, ...] = ()
+    active: ModelVersion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRetriever:
+    """A Retriever with its versions."""
+
+    retriever: Retriever
+    defaults: Defaults
+    versions: tuple[ModelVersion, ...] = ()
+    taken_names: frozenset[str] = frozenset()
+    """Names of all ModelVersions in the namespace; read only when version 1 is to be created."""

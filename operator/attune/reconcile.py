@@ -1,0 +1,75 @@
+"""The loop: observe → decide → apply → report, the same for every kind. Called by the work queue, once per key at a time."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from attune.api import kinds
+from attune.cluster.apply import apply
+from attune.cluster.observe import observe_model_version, observe_retriever, observe_training_job
+from attune.cluster.protocol import Cluster, Manifest, Ref
+from attune.cluster.report import report
+from attune.context import Context
+from attune.decide import Decision, decide_model_version, decide_retriever, decide_training_job
+from attune.errors import AlreadyExists
+from attune.observation import Defaults
+from attune.settings import Settings
+from attune.workqueue import Key
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """The two halves of a kind's loop that differ."""
+
+    observe: Callable[[Cluster, Manifest, Defaults], Awaitable[Any]]
+    decide: Callable[[Any, datetime], Decision]
+
+
+LOOPS = {
+    "Retriever": Loop(observe_retriever, decide_retriever),
+    "TrainingJob": Loop(observe_training_job, decide_training_job),
+    "ModelVersion": Loop(observe_model_version, decide_model_version),
+}
+
+
+def defaults_of(settings: Settings) -> Defaults:
+    """The part of the settings that decisions depend on."""
+    return Defaults(
+        trainer_image=settings.trainer_image,
+        finetune_enabled=settings.finetune_enabled,
+        provider=settings.finetune_provider,
+        min_examples=settings.finetune_min_examples,
+        auto_promote=settings.finetune_auto_promote,
+        progress_interval=timedelta(seconds=settings.progress_seconds),
+        retry_base=timedelta(seconds=settings.retry_seconds),
+    )
+
+
+async def reconcile(context: Context, key: Key) -> timedelta | None:
+    """One look at one object. Returns when to look again; None: when something changes."""
+    loop = LOOPS.get(key.kind)
+    if loop is None:
+        return None
+    raw = await context.cluster.get(Ref(kinds.API_VERSION, key.kind, key.namespace, key.name))
+    if raw is None:
+        return None
+    try:
+        seen = await loop.observe(context.cluster, raw, defaults_of(context.settings))
+    except ValidationError as error:
+        log.error("unreadable object", problem=str(error))
+        return None
+    now = context.now()
+    decision = loop.decide(seen, now)
+    try:
+        await apply(context.cluster, decision)
+    except AlreadyExists as error:
+        log.info("looked at an old state, looking again", problem=str(error))
+        return timedelta()
+    await report(context.cluster, raw, decision, now)
+    return decision.requeue_after

@@ -1,0 +1,190 @@
+"""The operator's settings, from the environment, checked once at the start. Read by `__main__`, carried in `Context`.
+
+`FINETUNE_*` and `OPENAI_FINETUNE_MODEL` are defaults for objects that leave the field out; `ATTUNE_*` is about the
+process. `load_settings` turns a bad value into one line that names the variable, the value and what is allowed.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+from uuid import uuid4
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from attune import __version__
+from attune.errors import StartError
+
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+
+
+class SettingsError(StartError):
+    """A variable of the environment has a value that is not allowed. The message is one line."""
+
+
+def _own_namespace() -> str:
+    """The namespace of our pod; `default` outside of a cluster."""
+    return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.is_file() else "default"
+
+
+def _identity() -> str:
+    """Unique for this process: two replicas on one host must not take each other for themselves."""
+    return f"{socket.gethostname()}_{uuid4().hex[:8]}"
+
+
+class Settings(BaseSettings):
+    """Each field is one variable of the environment; its alias is the name."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
+
+    finetune_enabled: bool = Field(False, alias="FINETUNE_ENABLED")
+    """False: TrainingJobs and TrainingSchedules are accepted and wait, reason FineTuningDisabled."""
+    finetune_schedule: Literal["weekly", "monthly", "manual"] = Field("manual", alias="FINETUNE_SCHEDULE")
+    finetune_provider: Literal["openai", "local"] = Field("local", alias="FINETUNE_PROVIDER")
+    finetune_min_examples: int = Field(1000, ge=1, alias="FINETUNE_MIN_EXAMPLES")
+    finetune_auto_promote: bool = Field(False, alias="FINETUNE_AUTO_PROMOTE")
+    openai_finetune_model: str = Field("text-embedding-3-small", min_length=1, alias="OPENAI_FINETUNE_MODEL")
+
+    trainer_image: str = Field(f"attune-trainer:{__version__}", min_length=1, alias="ATTUNE_TRAINER_IMAGE")
+    """Image of the stage Jobs, unless a TrainingJob names its own."""
+    namespaces: Annotated[tuple[str, ...], NoDecode] = Field((), alias="ATTUNE_NAMESPACES")
+    """Which namespaces to serve, separated by commas; empty: all."""
+    kubeconfig: Path | None = Field(None, alias="ATTUNE_KUBECONFIG")
+    """Unset: KUBECONFIG, then the pod's service account, then ~/.kube/config."""
+    kube_context: str | None = Field(None, alias="ATTUNE_CONTEXT")
+
+    leader_election: bool = Field(True, alias="ATTUNE_LEADER_ELECTION")
+    lease_namespace: str = Field(default_factory=_own_namespace, pattern=DNS_LABEL, alias="ATTUNE_LEASE_NAMESPACE")
+    lease_name: str = Field("attune-operator", pattern=DNS_SUBDOMAIN, alias="ATTUNE_LEASE_NAME")
+    lease_seconds: int = Field(15, ge=2, le=600, alias="ATTUNE_LEASE_SECONDS")
+    """How long others wait after the last renewal they saw; a leader stops writing after two thirds of it."""
+    identity: str = Field(default_factory=_identity, min_length=1, alias="ATTUNE_IDENTITY")
+
+    http_host: str = Field("0.0.0.0", alias="ATTUNE_HTTP_HOST")  # noqa: S104  probes and Prometheus come from outside of the pod
+    http_port: int = Field(8080, ge=0, le=65535, alias="ATTUNE_HTTP_PORT")
+    """/metrics, /healthz, /readyz; 0: any free port, named in the log."""
+    log_format: Literal["auto", "json", "console"] = Field("auto", alias="ATTUNE_LOG_FORMAT")
+    """auto: console on a terminal, else json."""
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="ATTUNE_LOG_LEVEL")
+
+    workers: int = Field(8, ge=1, le=256, alias="ATTUNE_WORKERS")
+    """How many objects are reconciled at the same time."""
+    progress_seconds: float = Field(10, ge=0.2, le=3600, alias="ATTUNE_PROGRESS_SECONDS")
+    """How often the progress of a running stage is read."""
+    retry_seconds: float = Field(10, ge=0, le=3600, alias="ATTUNE_RETRY_SECONDS")
+    """Pause before the second attempt of a stage; it doubles with each failure, up to six minutes."""
+    resync_seconds: float = Field(3600, ge=1, le=86400, alias="ATTUNE_RESYNC_SECONDS")
+    """How often an object that waits for nothing is looked at again, in case an event was lost."""
+    request_seconds: float = Field(30, gt=0, le=300, alias="ATTUNE_REQUEST_SECONDS")
+    """Timeout of one request to the API server."""
+    drain_seconds: float = Field(10, ge=0, le=600, alias="ATTUNE_DRAIN_SECONDS")
+    """How long reconciles in progress may finish after SIGTERM."""
+    stale_seconds: float = Field(600, ge=5, alias="ATTUNE_STALE_SECONDS")
+    """A watch stream without a sign of life for this long makes /healthz fail. Streams reconnect at a quarter of it."""
+
+    @field_validator("namespaces", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("namespaces")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.match(DNS_LABEL, name):
+                raise ValueError(f"{name!r} is no namespace; allowed are names like team-a,team-b, or nothing for all")
+        return value
+
+    @field_validator("kubeconfig")
+    @classmethod
+    def _exists(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.expanduser().is_file():
+            raise ValueError("no such file; allowed is the path of a kubeconfig")
+        return value.expanduser() if value is not None else None
+
+    @field_validator("log_level", "log_format", "finetune_schedule", "finetune_provider", mode="before")
+    @classmethod
+    def _any_case(cls, value: Any) -> Any:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _unambiguous(self) -> "Settings":
+        if len(set(self.namespaces)) != len(self.namespaces):
+            raise ValueError("ATTUNE_NAMESPACES names a namespace twice; name each once")
+        return self
+
+    def by_variable(self) -> dict[str, str]:
+        """Variable → value as one would write it; for `attune-operator --settings`."""
+        values = {str(info.alias): getattr(self, name) for name, info in type(self).model_fields.items()}
+        return {variable: _written(value) for variable, value in values.items()}
+
+    @property
+    def watch_seconds(self) -> int:
+        """After this long the server ends a watch and kopf starts the next: a healthy stream does so."""
+        return max(1, int(self.stale_seconds / 4))
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment; raises SettingsError with one line."""
+    source = os.environ if environ is None else environ
+    given = {name: source[name] for name in _variables() if source.get(name, "").strip()}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as e:
+        raise SettingsError("; ".join(_describe(dict(error), given) for error in e.errors())) from e
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables that look like ours and are not: most likely a typing error. (ATTUNE_* may come from Service links.)"""
+    return sorted(name for name in environ if name.startswith("FINETUNE_") and name not in _variables())
+
+
+def _variables() -> dict[str, str]:
+    """Variable → field."""
+    return {str(info.alias): name for name, info in Settings.model_fields.items()}
+
+
+def _describe(error: dict[str, Any], given: Mapping[str, str]) -> str:
+    """`FINETUNE_PROVIDER="azure": allowed are openai, local`."""
+    if not error["loc"]:
+        return str(error["msg"]).removeprefix("Value error, ")
+    variable = str(error["loc"][0])
+    return f'{variable}="{given.get(variable, error["input"])}": {_allowed(variable, error)}'
+
+
+def _allowed(variable: str, error: dict[str, Any]) -> str:
+    message = str(error["msg"])
+    if error["type"] == "value_error":
+        return message.removeprefix("Value error, ")
+    annotation = Settings.model_fields[_variables().get(variable, variable)].annotation
+    if get_origin(annotation) is Literal:
+        return "allowed are " + ", ".join(map(str, get_args(annotation)))
+    if annotation is bool:
+        return "allowed are true, false"
+    if annotation in {int, float}:
+        return ("allowed are whole numbers" if annotation is int else "allowed are numbers") + _bounds(variable)
+    if "pattern" in (error.get("ctx") or {}):
+        return "allowed are lower-case letters, digits and hyphens"
+    return message
+
+
+def _bounds(variable: str) -> str:
+    """` ≥ 1, ≤ 256`, from the field's own constraints."""
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    metadata = Settings.model_fields[_variables()[variable]].metadata
+    found = [(sign, getattr(bound, name, None)) for bound in metadata for name, sign in signs.items()]
+    return ",".join(f" {sign} {value}" for sign, value in found if value is not None)

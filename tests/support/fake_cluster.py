@@ -1,0 +1,260 @@
+"""An API server in memory that can fail at every request, with the Job controller and a scripted trainer behind it.
+
+It keeps what matters for reconcile: uids, resourceVersions and conflicts, the status subresource, AlreadyExists,
+owner-reference garbage collection, and every stored revision, so that invariants can be asserted on all of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from attune.contract import StageResult, StageSpec
+from attune.desired.stage_job import merge
+from attune.errors import AlreadyExists, Conflict, NotFound, Unavailable
+from attune.objects import Manifest, Ref
+
+Address = tuple[str, str, str]
+
+
+class Killed(BaseException):
+    """The operator process is gone: nothing after this line happens."""
+
+
+@dataclass
+class Clock:
+    """Simulated time."""
+
+    now: datetime = datetime(2026, 3, 15, 12, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, by: timedelta) -> None:
+        self.now += by
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a scripted stage does: exit code and result."""
+
+    exit_code: int = 0
+    result: StageResult | None = None
+    lose_pod: bool = False
+    """The Pod object vanishes together with its termination message."""
+
+
+Trainer = Callable[[StageSpec, int], Outcome]
+
+
+@dataclass
+class FakeCluster:
+    """Implements `attune.cluster.protocol.Cluster`."""
+
+    clock: Clock
+    trainer: Trainer
+    fault: Callable[[int, str, str], None] = lambda number, when, what: None
+    """Called before and after each write with its number; raises to fail it (before: nothing stored, after: answer lost)."""
+    objects: dict[Address, Manifest] = field(default_factory=dict)
+    history: list[Manifest] = field(default_factory=list)
+    created: list[Address] = field(default_factory=list)
+    writes: list[str] = field(default_factory=list)
+    events: list[Manifest] = field(default_factory=list)
+    hold: bool = False
+    """Pods start, but do not finish."""
+
+    def __post_init__(self) -> None:
+        self._versions = itertools.count(1)
+        self._uids = itertools.count(1)
+
+    # what the tests do as users -----------------------------------------------------------------------------------
+
+    def put(self, manifest: Manifest) -> Manifest:
+        """A user's apply: creates, or changes metadata and spec, and raises the generation when the spec changed."""
+        old = self.objects.get(_address(manifest))
+        stored = copy.deepcopy(manifest)
+        if old is None:
+            return self._store(self._fresh(stored))
+        meta = {**old["metadata"], "labels": stored["metadata"].get("labels", old["metadata"].get("labels", {}))}
+        if stored.get("spec") != old.get("spec"):
+            meta["generation"] = meta["generation"] + 1
+        return self._store({**old, "metadata": meta, "spec": stored.get("spec", {})})
+
+    def remove(self, kind: str, name: str, namespace: str = "news") -> None:
+        """A user's delete, with the garbage collector behind it."""
+        gone = self.objects.pop((kind, namespace, name), None)
+        if gone is None:
+            return
+        for address, thing in list(self.objects.items()):
+            if any(o["uid"] == gone["metadata"]["uid"] for o in thing["metadata"].get("ownerReferences", [])):
+                self.remove(address[0], address[2], address[1])
+
+    def find(self, kind: str, name: str | None = None) -> Manifest:
+        """The only object of a kind, or the one with this name."""
+        found = [o for (k, _, n), o in self.objects.items() if k == kind and name in (None, n)]
+        assert len(found) == 1, f"{len(found)} {kind} found"
+        return found[0]
+
+    def all(self, kind: str) -> list[Manifest]:
+        return [o for (k, _, _), o in sorted(self.objects.items()) if k == kind]
+
+    # the Job controller and the node ------------------------------------------------------------------------------
+
+    def run_jobs(self) -> None:
+        """One round: unfinished Jobs get a Pod; Pods that run end as the trainer's script says."""
+        for job in self.all("Job"):
+            if any(c["type"] in {"Complete", "Failed"} for c in job.get("status", {}).get("conditions", [])):
+                continue
+            pod = self.objects.get(("Pod", job["metadata"]["namespace"], job["metadata"]["name"] + "-pod"))
+            if job["spec"].get("suspend"):
+                if pod:
+                    self.objects.pop(_address(pod))
+                continue
+            if pod is None:
+                self._start_pod(job)
+            elif not self.hold:
+                self._finish(job, pod)
+
+    def _start_pod(self, job: Manifest) -> None:
+        meta = job["metadata"]
+        self._store(
+            self._fresh(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "metadata": {
+                        "name": meta["name"] + "-pod",
+                        "namespace": meta["namespace"],
+                        "labels": {**job["spec"]["template"]["metadata"]["labels"], "batch.kubernetes.io/job-name": meta["name"]},
+                        "ownerReferences": [{"uid": meta["uid"]}],
+                    },
+                    "status": {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]},
+                }
+            )
+        )
+
+    def _finish(self, job: Manifest, pod: Manifest) -> None:
+        meta = job["metadata"]
+        config = self.objects[("ConfigMap", meta["namespace"], meta["name"])]
+        spec = StageSpec.from_json(config["data"]["stage.json"])
+        outcome = self.trainer(spec, int(meta["labels"]["attune.dev/attempt"]))
+        if outcome.lose_pod:
+            self.objects.pop(_address(pod))
+        else:
+            terminated = {"exitCode": outcome.exit_code, "reason": "Completed" if outcome.exit_code == 0 else "Error"}
+            if outcome.result is not None:
+                terminated["message"] = outcome.result.termination_message()
+            phase = "Succeeded" if outcome.exit_code == 0 else "Failed"
+            self._store({**pod, "status": {"phase": phase, "containerStatuses": [{"state": {"terminated": terminated}}]}})
+        stamp = self._stamp()
+        kind = "Complete" if outcome.exit_code == 0 else "Failed"
+        condition = {"type": kind, "status": "True", "lastTransitionTime": stamp, "reason": "BackoffLimitExceeded" if kind == "Failed" else ""}
+        status: dict[str, Any] = {"conditions": [condition]}
+        if kind == "Complete":
+            status["completionTime"] = stamp
+        self._store({**job, "status": status})
+
+    # attune.cluster.protocol.Cluster ------------------------------------------------------------------------------
+
+    async def get(self, ref: Ref) -> Manifest | None:
+        return copy.deepcopy(self.objects.get((ref.kind, ref.namespace, ref.name)))
+
+    async def list(
+        self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str] | None = None
+    ) -> list[Manifest]:
+        wanted = (labels or {}).items()
+        return [
+            copy.deepcopy(o)
+            for o in self.all(kind)
+            if namespace in (None, o["metadata"]["namespace"]) and wanted <= (o["metadata"].get("labels") or {}).items()
+        ]
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        def write() -> Manifest:
+            if _address(manifest) in self.objects:
+                raise AlreadyExists(f"{_address(manifest)} already exists")
+            self.created.append(_address(manifest))
+            return self._store(self._fresh(copy.deepcopy(manifest)))
+
+        return self._write(f"create {manifest['kind']} {manifest['metadata']['name']}", write)
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        def write() -> Manifest:
+            old = self.objects.get(_address(manifest))
+            if old is None:
+                return self._store(self._fresh(copy.deepcopy(manifest)))
+            merged = merge(old, copy.deepcopy(manifest))
+            return old if merged == old else self._store(merged)
+
+        return self._write(f"apply {manifest['kind']} {manifest['metadata']['name']}", write)
+
+    async def delete(self, ref: Ref, *, propagation: str = "Background") -> None:
+        def write() -> None:
+            found = self.objects.get((ref.kind, ref.namespace, ref.name))
+            if found is not None and ref.uid in (None, found["metadata"]["uid"]):
+                self.remove(ref.kind, ref.name, ref.namespace)
+
+        self._write(f"delete {ref.kind} {ref.name}", write)
+
+    async def replace_status(self, manifest: Manifest) -> Manifest:
+        def write() -> Manifest:
+            old = self.objects.get(_address(manifest))
+            if old is None:
+                raise NotFound(f"{_address(manifest)} not found")
+            if old["metadata"]["resourceVersion"] != manifest["metadata"]["resourceVersion"]:
+                raise Conflict(f"{_address(manifest)} is at another resourceVersion")
+            return self._store({**old, "status": copy.deepcopy(manifest["status"])})
+
+        return self._write(f"status {manifest['kind']} {manifest['metadata']['name']}", write)
+
+    async def log_tail(self, namespace: str, pod: str, *, lines: int = 50) -> str:
+        return ""
+
+    async def emit(self, event: Manifest) -> None:
+        self.events.append(event)
+
+    # inside -------------------------------------------------------------------------------------------------------
+
+    def _write(self, what: str, write: Callable[[], Any]) -> Any:
+        number = len(self.writes)
+        self.writes.append(what)
+        self.fault(number, "before", what)
+        answer = write()
+        self.fault(number, "after", what)
+        return copy.deepcopy(answer)
+
+    def _fresh(self, manifest: Manifest) -> Manifest:
+        meta = {
+            **manifest["metadata"],
+            "uid": f"{next(self._uids):08x}-0000-4000-8000-000000000000",
+            "generation": 1,
+            "creationTimestamp": self._stamp(),
+        }
+        return {**manifest, "metadata": meta}
+
+    def _store(self, manifest: Manifest) -> Manifest:
+        stored = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": str(next(self._versions))}}
+        self.objects[_address(stored)] = stored
+        self.history.append(copy.deepcopy(stored))
+        return stored
+
+    def _stamp(self) -> str:
+        return self.clock.now.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _address(manifest: Manifest) -> Address:
+    return manifest["kind"], manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+
+
+def flaky(every: int) -> Callable[[int, str, str], None]:
+    """Every n-th write fails: by turns before it is stored and after it (the answer is lost)."""
+
+    def fault(number: int, when: str, what: str) -> None:
+        if number % every == 0 and when == ("before" if (number // every) % 2 else "after"):
+            raise Unavailable(f"injected {when} {what}")
+
+    return fault

@@ -1,0 +1,145 @@
+"""Builders, and the loop that drives the real reconcile against the fake cluster until nothing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from fake_cluster import Clock, FakeCluster, Killed, Outcome
+
+from attune.context import Context
+from attune.contract import (
+    DatasetSummary,
+    EvaluationMetrics,
+    EvaluationSummary,
+    ExitCode,
+    ModelSummary,
+    Stage,
+    StageResult,
+    StageSpec,
+    TrainingMetrics,
+)
+from attune.errors import ClusterError
+from attune.reconcile import reconcile
+from attune.settings import load_settings
+from attune.telemetry.metrics import Metrics
+from attune.workqueue import Key
+
+KINDS = ("Retriever", "ModelVersion", "TrainingJob")
+
+
+def scripted(spec: StageSpec, attempt: int) -> Outcome:
+    """A trainer where everything goes well."""
+    made: dict[str, Any] = {}
+    if spec.stage is Stage.PREPARE:
+        made["dataset"] = DatasetSummary(uri="file:///store/datasets/d", digest="sha256:d", examples=1200, by_source={"archive": 1200})
+    elif spec.stage is Stage.EVALUATE:
+        metrics = EvaluationMetrics(
+            ndcg_at10=0.9,
+            context_precision=0.9,
+            queries=200,
+            score=0.9,
+            score_metric="contextPrecision",
+            improvement_percent=12.5,
+            verdict="better",
+            baseline={"ndcgAt10": 0.8},
+            intervals={"ndcgAt10": {"low": 0.05, "high": 0.15}},
+        )
+        made["evaluation"] = EvaluationSummary(metrics=metrics, not_measured={"faithfulness": "no judge configured"})
+    else:
+        assert spec.model is not None
+        training = TrainingMetrics(loss=0.5, epochs=3, training_examples=1200, training_duration_seconds=60)
+        made["model"] = ModelSummary(
+            uri=spec.model.uri, digest="sha256:m", dimensions=384, embedding_space="s", training=training
+        )
+    result = StageResult(
+        stage=spec.stage, spec_digest=spec.digest(), succeeded=True, reason="Completed", message=f"{spec.stage} done", **made
+    )
+    return Outcome(0, result)
+
+
+def failing(stage: Stage, *, code: int, attempts: range = range(1, 100), reason: str = "", message: str = "") -> Callable[[StageSpec, int], Outcome]:
+    """As `scripted`, but these attempts of one stage of a TrainingJob fail."""
+
+    def trainer(spec: StageSpec, attempt: int) -> Outcome:
+        if spec.owner.kind != "TrainingJob" or spec.stage is not stage or attempt not in attempts:
+            return scripted(spec, attempt)
+        result = None
+        if reason:
+            result = StageResult(stage=stage, spec_digest=spec.digest(), succeeded=False, reason=reason, message=message)
+        return Outcome(int(code), result)
+
+    return trainer
+
+
+def retriever(**spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "attune.dev/v1alpha1",
+        "kind": "Retriever",
+        "metadata": {"name": "news", "namespace": "news"},
+        "spec": {
+            "embedding": {"baseModel": "pvc://models/minilm"},
+            "storage": {"uri": "pvc://store/attune"},
+            "data": {"archive": {"uri": "pvc://data/archive.jsonl"}},
+            **spec,
+        },
+    }
+
+
+def training_job(name: str = "tune", **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "attune.dev/v1alpha1",
+        "kind": "TrainingJob",
+        "metadata": {"name": name, "namespace": "news"},
+        "spec": {"retriever": "news", "type": "embedding", **spec},
+    }
+
+
+@dataclass
+class World:
+    """The operator, the cluster behind it, and time."""
+
+    cluster: FakeCluster
+    context: Context
+    restarts: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    async def settle(self, rounds: int = 120) -> None:
+        """Look at every object, run the Jobs, let ten seconds pass; until two rounds change nothing."""
+        quiet = 0
+        for _ in range(rounds):
+            before = len(self.cluster.history), len(self.cluster.objects)
+            requeue = await self.look()
+            self.cluster.run_jobs()
+            quiet = quiet + 1 if (len(self.cluster.history), len(self.cluster.objects)) == before else 0
+            if quiet >= 2 and not requeue:
+                return
+            self.cluster.clock.advance(timedelta(seconds=10))
+
+    async def look(self) -> bool:
+        """One reconcile of every object; a kill starts the operator anew. True when one wants to be looked at within the minute."""
+        soon = False
+        for kind in KINDS:
+            for thing in self.cluster.all(kind):
+                key = Key(kind, thing["metadata"]["namespace"], thing["metadata"]["name"])
+                try:
+                    wait = await reconcile(self.context, key)
+                except Killed:
+                    self.restarts += 1
+                    return True
+                except ClusterError as error:
+                    self.errors.append(str(error))
+                    soon = True
+                    continue
+                soon = soon or (wait is not None and wait <= timedelta(minutes=1))
+        return soon
+
+
+def make_world(trainer: Callable[[StageSpec, int], Outcome] = scripted, **environ: str) -> World:
+    """An empty cluster with an operator; `FINETUNE_*` settings as keyword arguments."""
+    clock = Clock()
+    cluster = FakeCluster(clock=clock, trainer=trainer)
+    settings = load_settings({"FINETUNE_ENABLED": "true", **environ})
+    return World(cluster, Context(cluster=cluster, settings=settings, metrics=Metrics(), now=clock))

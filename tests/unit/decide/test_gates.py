@@ -1,0 +1,65 @@
+"""The gates between an evaluated candidate and `staged`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from attune.contract import EvaluationMetrics, EvaluationSummary
+from attune.decide.gates import GATES, Candidate, compared, first_problem
+
+
+def candidate(threshold: float = 0.85, **metrics: Any) -> Candidate:
+    known: dict[str, Any] = {"score": 0.9, "score_metric": "contextPrecision", "queries": 678, "verdict": "better", **metrics}
+    return Candidate(EvaluationSummary(metrics=EvaluationMetrics(**known)), threshold)
+
+
+def test_a_good_candidate_passes_every_gate() -> None:
+    assert first_problem(candidate()) is None
+
+
+def test_below_the_threshold_names_both_numbers_and_the_queries() -> None:
+    problem = first_problem(candidate(score=0.71))
+    assert problem is not None
+    assert (problem.reason, problem.message) == (
+        "BelowThreshold",
+        "contextPrecision 0.710 < 0.85 (evalThreshold), on 678 queries",
+    )
+
+
+def test_a_score_equal_to_the_threshold_passes() -> None:
+    assert first_problem(candidate(score=0.85)) is None
+
+
+def test_worse_than_the_active_version_fails_even_above_the_threshold() -> None:
+    problem = first_problem(
+        candidate(verdict="worse", ndcg_at10=0.7, baseline={"ndcgAt10": 0.8}, improvement_percent=-12.5)
+    )
+    assert problem is not None
+    assert problem.reason == "WorseThanActive"
+    assert "nDCG@10 0.800 (active) → 0.700 (-12.5%) on 678 queries" in problem.message
+
+
+def test_not_worse_passes() -> None:
+    assert first_problem(candidate(verdict="notWorse")) is None
+
+
+def test_a_score_that_was_not_measured_is_a_problem_and_never_zero() -> None:
+    unmeasured = Candidate(EvaluationSummary(metrics=EvaluationMetrics(), not_measured={"faithfulness": "no judge"}), 0.85)
+    problem = first_problem(unmeasured)
+    assert problem is not None
+    assert problem.reason == "NotMeasured"
+    assert "faithfulness: no judge" in problem.message
+
+
+@pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.__name__)
+def test_every_gate_closes_for_some_candidate(gate: Any) -> None:
+    bad = [candidate(score=None), candidate(score=0.1), candidate(verdict="worse")]
+    assert any(gate(c) is not None for c in bad)
+    assert gate(candidate()) is None
+
+
+def test_compared_says_only_what_was_measured() -> None:
+    assert compared(EvaluationSummary(metrics=EvaluationMetrics())) == "nDCG@10 was not measured"
+    assert compared(EvaluationSummary(metrics=EvaluationMetrics(ndcg_at10=0.7, queries=3))) == "nDCG@10 0.700 on 3 queries"

@@ -1,0 +1,156 @@
+"""The command line of the trainer image. Pods call `prepare|train|evaluate|import --spec FILE`; people call `run` and `evaluate`.
+
+Heavy libraries are imported inside the commands, so that `--help` answers at once.
+"""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from attune.contract import ExitCode, HardNegatives, Stage, TrainingConfig
+
+SPEC = Path("/etc/attune/stage.json")
+SpecOption = Annotated[Path, typer.Option("--spec", help="The StageSpec, a JSON file.")]
+DEFAULTS = TrainingConfig(base_model="-")
+
+app = typer.Typer(
+    name="attune-trainer",
+    help="Prepares data, trains, evaluates and exports retrieval models: the stages of an Attune TrainingJob, or all of them by hand.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _quiet_libraries() -> None:
+    """Logs to standard error, no telemetry, no progress bars but ours."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.update(DO_NOT_TRACK="1", WANDB_DISABLED="true", WANDB_MODE="disabled")
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("attune_trainer").setLevel(os.environ.get("ATTUNE_LOG_LEVEL", "INFO").upper())
+
+
+def _run_stage(stage: Stage, spec: Path) -> None:
+    from attune_trainer.running import run_from_file
+
+    raise typer.Exit(int(run_from_file(stage, spec)))
+
+
+@app.command("prepare")
+def prepare_command(spec: SpecOption = SPEC) -> None:
+    """Turn articles, feedback and labels into a snapshot of training pairs and a held-out set."""
+    _run_stage(Stage.PREPARE, spec)
+
+
+@app.command("train")
+def train_command(spec: SpecOption = SPEC) -> None:
+    """Train on a snapshot, from the last checkpoint where there is one, and export the artifact."""
+    _run_stage(Stage.TRAIN, spec)
+
+
+@app.command("import")
+def import_command(spec: SpecOption = SPEC) -> None:
+    """Export an existing model as an artifact."""
+    _run_stage(Stage.IMPORT, spec)
+
+
+@app.command("evaluate")
+def evaluate_command(  # noqa: PLR0913 - options of a command line
+    spec: SpecOption = SPEC,
+    model: Annotated[Path | None, typer.Option(help="An exported artifact, or any sentence-transformers folder.")] = None,
+    corpus: Annotated[Path | None, typer.Option(help='BEIR corpus.jsonl {"_id","title","text"}, or an archive.')] = None,
+    queries: Annotated[Path | None, typer.Option(help='BEIR queries.jsonl {"_id","text"}, or labels {"query","id"[,"grade"]}.')] = None,
+    qrels: Annotated[Path | None, typer.Option(help="BEIR qrels.tsv; leave out for labels.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Another model folder to compare with.")] = None,
+) -> None:
+    """Measure a model: with --model, by hand on BEIR files (one JSON object on standard output); else the stage of --spec."""
+    if model is None:
+        _run_stage(Stage.EVALUATE, spec)
+        return
+    if corpus is None or queries is None:
+        raise typer.BadParameter("--model needs --corpus and --queries")
+    from attune_trainer.evaluate.by_hand import evaluate_folders
+    from attune_trainer.running import explained
+
+    try:
+        answer = evaluate_folders(model, baseline, corpus, queries, qrels)
+    except Exception as error:
+        known = explained(error)
+        if known.reason == "Unexpected":
+            raise
+        print(f"{known.reason}: {known}", file=sys.stderr)
+        raise typer.Exit(int(known.exit_code)) from None
+    print(json.dumps(answer))
+
+
+@app.command("run")
+def run_command(  # noqa: PLR0913 - options of a command line
+    archive: Annotated[str, typer.Option(help="Articles: jsonl, parquet or csv with id, title, content[, publishedAt].")],
+    base_model: Annotated[str, typer.Option(help="Folder, URI or hub id of the model to start from.")],
+    out: Annotated[Path, typer.Option(help="Folder for snapshot, checkpoints, results and the model.")],
+    labels: Annotated[str | None, typer.Option(help='Labelled pairs, JSONL {"query","id"}.')] = None,
+    epochs: int = DEFAULTS.epochs,
+    batch_size: int = DEFAULTS.batch_size,
+    learning_rate: float = DEFAULTS.learning_rate,
+    warmup_steps: int = DEFAULTS.warmup_steps,
+    max_sequence_length: int = DEFAULTS.max_sequence_length,
+    loss: Annotated[str, typer.Option(help="multipleNegativesRanking, cachedMultipleNegativesRanking or guided.")] = "multipleNegativesRanking",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    seed: int = DEFAULTS.seed,
+    hard_negatives: Annotated[int, typer.Option(help="Mined negatives per pair.")] = DEFAULTS.hard_negatives.per_query,
+    relative_margin: float = DEFAULTS.hard_negatives.relative_margin,
+    split_ratio: float = DEFAULTS.split_ratio,
+    early_stopping_patience: int = DEFAULTS.early_stopping_patience,
+    min_improvement: float = DEFAULTS.min_improvement,
+    min_examples: int = 1,
+    query_prompt: str = "",
+    document_prompt: str = "",
+) -> None:
+    """All stages on this machine, without Kubernetes: prepare, train, evaluate, and a table of before and after."""
+    from pydantic import ValidationError
+
+    from attune_trainer.local_run import LocalRun, run_all
+
+    try:
+        config = TrainingConfig.model_validate(
+            {
+                "base_model": base_model,
+                "epochs": epochs,
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "warmup_steps": warmup_steps,
+                "max_sequence_length": max_sequence_length,
+                "loss": loss,
+                "precision": precision,
+                "seed": seed,
+                "hard_negatives": HardNegatives(per_query=hard_negatives, relative_margin=relative_margin),
+                "split_ratio": split_ratio,
+                "early_stopping_patience": early_stopping_patience,
+                "min_improvement": min_improvement,
+                "query_prompt": query_prompt,
+                "document_prompt": document_prompt,
+            }
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        print(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}", file=sys.stderr)
+        raise typer.Exit(int(ExitCode.BAD_CONFIG)) from None
+    raise typer.Exit(int(run_all(LocalRun(archive, labels, out.absolute(), config, min_examples))))
+
+
+def main() -> None:
+    """Entry point of `attune-trainer`."""
+    _quiet_libraries()
+    app()
+
+
+if __name__ == "__main__":
+    main()

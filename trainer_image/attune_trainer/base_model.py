@@ -1,0 +1,185 @@
+"""Where a model comes from and how it is loaded. Used by every stage that needs the model in torch.
+
+A base model is named by a hub id, a folder, a URI of the artifact store, or `version:NAME`.
+"""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attune.contract import Layout, TrainingConfig
+from attune.contract.layout import join
+from attune_trainer import store
+from attune_trainer.encode import available_cpus
+from attune_trainer.errors import BadConfig, StoreUnavailable
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+VERSION_PREFIX = "version:"
+HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
+NEEDED_FROM_HUB = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md", "*/config.json"]
+NOT_LOADED = (".bin", ".h5", ".msgpack", ".pt", ".ckpt")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Texts put before queries and documents, the same in mining, training, evaluation and serving."""
+
+    query: str = ""
+    document: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        return {"query": self.query, "document": self.document}
+
+
+def locate(name: str, layout: Layout | None, scratch: Path) -> Path:
+    """A local folder with the model `name`; downloaded under `scratch` where it is remote.
+
+    Raises BadConfig (BaseModelNotFound) where there is none, StoreUnavailable where it could not be reached.
+    """
+    if name.startswith(VERSION_PREFIX):
+        if layout is None:
+            raise BadConfig(f"{name!r} names a version, but there is no store to look it up in; give its folder.")
+        return _fetched(layout.version(name.removeprefix(VERSION_PREFIX)), scratch)
+    if "://" in name:
+        return _fetched(name, scratch)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or name.startswith((".", "~")) or not HUB_ID.match(name):
+        raise _not_found(name, "there is no such folder")
+    return _from_hub(name)
+
+
+def _fetched(uri: str, scratch: Path) -> Path:
+    if not any(store.exists(join(uri, name)) for name in ("config.json", "modules.json")):
+        raise _not_found(uri, "it has neither config.json nor modules.json")
+    place = store.resolve(uri)
+    if place.local:
+        return Path(place.path)
+    target = scratch / "base-model"
+    return store.fetch_folder(uri, target) if store.folder_complete(uri) else _download(place, target)
+
+
+def _download(place: store.Place, target: Path) -> Path:
+    """A folder that was not published by Attune, so it has no manifest: file by file, only what is needed."""
+    try:
+        names = [str(path).removeprefix(place.path.rstrip("/") + "/") for path in place.fs.find(place.path)]
+    except Exception as error:
+        raise StoreUnavailable(f"{place.uri}: could not list its files: {error}") from error
+    for name in names:
+        if name.startswith(("onnx/", "openvino/")) or name.endswith(NOT_LOADED):
+            continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        with store.local_copy(join(place.uri, name)) as copy:
+            shutil.copyfile(copy, target / name)
+    return target
+
+
+def _not_found(name: str, why: str) -> BadConfig:
+    return BadConfig(
+        f"base model {name!r}: {why}; give a hub id, a folder, file://, pvc://claim/path, s3://, gs:// or version:NAME.",
+        reason="BaseModelNotFound",
+    )
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=NEEDED_FROM_HUB))
+    except GatedRepoError as error:
+        raise BadConfig(f"base model {name!r} is gated: accept its terms and give HF_TOKEN.", reason="BaseModelGated") from error
+    except RepositoryNotFoundError as error:
+        raise _not_found(name, "the hub has no such public model") from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
+            raise _not_found(name, "it is not in the local cache, and HF_HUB_OFFLINE forbids downloading it") from error
+        raise StoreUnavailable(f"base model {name!r} could not be downloaded from the hub: {error}") from error
+
+
+def check_complete(folder: Path) -> None:
+    """Refuse a folder that lacks weights, configuration or tokenizer, naming what is missing."""
+    def anywhere(*names: str) -> bool:
+        return any(next(folder.rglob(name), None) is not None for name in names)
+
+    if not anywhere("config.json"):
+        raise _incomplete(folder, "config.json")
+    if not anywhere("*.safetensors"):
+        pickled = "; it has pickled weights, which are never loaded: save it again as safetensors" if anywhere("*.bin", "*.pt") else ""
+        raise _incomplete(folder, f"weights (*.safetensors){pickled}")
+    if not anywhere("tokenizer.json", "vocab.txt", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model", "vocab.json"):
+        raise _incomplete(folder, "a tokenizer (tokenizer.json)")
+
+
+def _incomplete(folder: Path, missing: str) -> BadConfig:
+    return BadConfig(f"base model {folder} is incomplete: no {missing}.", reason="BaseModelIncomplete")
+
+
+def load_model(folder: Path, *, query_prompt: str = "", document_prompt: str = "") -> "SentenceTransformer":
+    """The model on the best device, with the prompts of the configuration or, where it has none, its own."""
+    check_complete(folder)
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    torch.set_num_threads(available_cpus())
+    try:
+        model = SentenceTransformer(str(folder), local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
+        raise BadConfig(f"base model {folder} cannot be loaded: {error}", reason="BaseModelUnloadable") from error
+    own: dict[str, Any] = dict(model.prompts or {})
+    model.prompts = Prompts(query_prompt or own.get("query", ""), document_prompt or own.get("document", "")).as_dict()
+    model.default_prompt_name = None
+    return model
+
+
+def load_for(config: TrainingConfig, folder: Path) -> "SentenceTransformer":
+    """The base model with the prompts of the configuration."""
+    return load_model(folder, query_prompt=config.query_prompt, document_prompt=config.document_prompt)
+
+
+def position_limit(model: "SentenceTransformer") -> int | None:
+    """The most tokens the architecture can take; None where it has no such limit."""
+    config = getattr(getattr(model[0], "auto_model", None), "config", None)
+    limit = getattr(config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    # RoBERTa-like models count positions from padding_idx + 1 on.
+    shifted = getattr(config, "model_type", "") in {"roberta", "xlm-roberta", "camembert", "mpnet"}
+    return limit - 2 if shifted else limit
+
+
+def licence(folder: Path) -> str | None:
+    """The licence that the model's card declares, for the manifest; None where there is no card or no licence."""
+    for name in ("manifest.json", "README.md"):
+        try:
+            text = (folder / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue
+        found = json.loads(text).get("license") if name.endswith(".json") else _front_matter(text).get("license")
+        if isinstance(found, str):
+            return found
+    return None
+
+
+def _front_matter(card: str) -> dict[str, Any]:
+    import yaml
+
+    match = re.match(r"^---\n(.*?)\n---", card, re.DOTALL)
+    try:
+        loaded = yaml.safe_load(match.group(1)) if match else None
+    except yaml.YAMLError:
+        return {}
+    return loaded if isinstance(loaded, dict) else {}

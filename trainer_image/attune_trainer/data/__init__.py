@@ -1,0 +1,7 @@
+"""From a team's articles to a snapshot of training data: the prepare stage.
+
+    rows → archive → dedup → titles ┐
+    rows → judgements ──────────────┴→ split → pairs → negatives → snapshot
+
+`prepare.py` is the one to read first; every other module is one step of it.
+"""

@@ -1,0 +1,102 @@
+"""The values that the steps of prepare hand to each other, and what a snapshot holds."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One article, normalized. `published_at` is an ISO 8601 text in UTC (sortable), or None."""
+
+    id: str
+    title: str
+    content: str
+    published_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Somebody said that `doc_id` answers `query` (grade > 0) or does not (grade 0)."""
+
+    query: str
+    doc_id: str
+    grade: float
+    source: str
+
+    @property
+    def query_id(self) -> str:
+        return query_id(self.query)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One line of train.jsonl: a query, the text that answers it, texts that do not, and a weight in 0..1."""
+
+    query: str
+    pos: str
+    source: str
+    query_id: str
+    doc_id: str
+    neg: tuple[str, ...] = ()
+    neg_ids: tuple[str, ...] = ()
+    score: float = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "query": self.query,
+            "pos": self.pos,
+            "neg": list(self.neg),
+            "score": self.score,
+            "source": self.source,
+            "queryId": self.query_id,
+            "docId": self.doc_id,
+            "negIds": list(self.neg_ids),
+        }
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> "Pair":
+        return cls(
+            query=row["query"],
+            pos=row["pos"],
+            source=row["source"],
+            query_id=row["queryId"],
+            doc_id=row["docId"],
+            neg=tuple(row["neg"]),
+            neg_ids=tuple(row["negIds"]),
+            score=row["score"],
+        )
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was left out, by reason, and where the first few of each were."""
+
+    dropped: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def drop(self, reason: str, where: str = "") -> None:
+        self.dropped[reason] += 1
+        seen = self.examples.setdefault(reason, [])
+        if where and len(seen) < 5:
+            seen.append(where)
+
+    def by_reason(self) -> dict[str, int]:
+        return dict(sorted(self.dropped.items()))
+
+    def sentence(self) -> str:
+        """ "nearDuplicate 31, weakTitle 12", the most frequent first."""
+        ordered = sorted(self.dropped.items(), key=lambda item: (-item[1], item[0]))
+        return ", ".join(f"{reason} {count}" for reason, count in ordered) or "nothing"
+
+
+def query_id(query: str) -> str:
+    """The same text has the same id in every snapshot, whatever it came from."""
+    return "q-" + hashlib.sha256(query.encode()).hexdigest()[:16]
+
+
+def unique(items: Iterable[str]) -> list[str]:
+    """Without repetitions, in order."""
+    return list(dict.fromkeys(items))

@@ -1,0 +1,151 @@
+"""Writes and opens artifacts. Written by the train and import stages, opened by evaluate.
+
+An artifact folder is a plain sentence-transformers model (safetensors, tokenizer, modules) with three things beside it:
+`onnx/model.onnx`, `golden.json` and `manifest.json`.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from attune.contract import TrainingConfig
+from attune_trainer.encode import OnnxEncoder, Role, TorchEncoder
+from attune_trainer.errors import BadConfig, BadData
+from attune_trainer.export import manifest, onnx_graph
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+log = logging.getLogger(__name__)
+MIN_COSINE = 0.9999
+GOLDEN = "golden.json"
+GOLDEN_TEXTS: tuple[tuple[Role, str], ...] = (
+    ("query", "How do I renew a certificate before it expires?"),
+    ("query", "naïve café, 東京, Привет, 👋"),
+    ("query", "a"),
+    ("document", "Rotation replaces the key of a certificate. The old one stays valid until its clients have the new one."),
+    ("document", "def main(argv: list[str]) -> int:\n    return 0"),
+    ("document", "1234567890 --- !!! ???"),
+    ("document", "A long document is cut where the model's window ends. " * 120),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the weights come from, for the manifest."""
+
+    source: Literal["training", "import"]
+    base_model: str
+    license: str | None = None
+    dataset_digest: str | None = None
+    config: TrainingConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An artifact on the local disk, before it is published."""
+
+    folder: Path
+    digest: str
+    manifest: manifest.Manifest
+
+
+def write(model: "SentenceTransformer", folder: Path, provenance: Provenance) -> Written:
+    """Write everything into the empty `folder`. Fails if the ONNX graph does not reproduce `encode()`."""
+    model.eval()
+    model.cpu().float()
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(str(folder), create_model_card=False)
+    limit = int(model.max_seq_length or 512)
+    _fix_tokenizer(folder / "tokenizer.json", limit)
+    onnx_graph.export(model, folder / "onnx" / "model.onnx")
+    prompts = {role: str(text or "") for role, text in model.prompts.items() if role in {"query", "document"}}
+    encoder = OnnxEncoder(folder, prompts=prompts, max_length=limit)
+    golden = _golden(TorchEncoder(model), encoder)
+    (folder / GOLDEN).write_text(json.dumps(golden, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    described = _manifest(model, folder, provenance, prompts)
+    return Written(folder, manifest.write(folder, described), described)
+
+
+def _manifest(
+    model: "SentenceTransformer", folder: Path, provenance: Provenance, prompts: dict[str, str]
+) -> manifest.Manifest:
+    files = manifest.file_digests(folder)
+    weights = [file.sha256 for file in files if file.path.endswith(".safetensors")]
+    pooling = _pooling(model)
+    return manifest.Manifest(
+        source=provenance.source,
+        base_model=provenance.base_model,
+        license=provenance.license,
+        dimensions=int(model.get_embedding_dimension() or 0),
+        max_sequence_length=int(model.max_seq_length or 512),
+        pooling=pooling,
+        prompts=prompts,
+        embedding_space=manifest.embedding_space(weights, pooling, prompts),
+        dataset_digest=provenance.dataset_digest,
+        config=provenance.config,
+        libraries={name: version(name) for name in ("torch", "transformers", "sentence-transformers")},
+        files=files,
+    )
+
+
+def _pooling(model: "SentenceTransformer") -> str:
+    return next((str(module.pooling_mode) for module in model if hasattr(module, "pooling_mode")), "none")
+
+
+def _fix_tokenizer(path: Path, limit: int) -> None:
+    """The file says by itself how texts are cut; padding is the batch's business."""
+    if not path.is_file():
+        raise BadConfig(
+            "the model has no fast tokenizer (tokenizer.json), which serving needs; use a base model that has one.",
+            reason="ExportFailed",
+        )
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.enable_truncation(max_length=limit)
+    tokenizer.no_padding()
+    tokenizer.save(str(path))
+
+
+def _golden(reference: TorchEncoder, exported: OnnxEncoder) -> list[dict[str, object]]:
+    """Texts and the vectors of the exported graph, which must agree with torch's."""
+    golden: list[dict[str, object]] = []
+    for role, text in GOLDEN_TEXTS:
+        expected, found = reference.encode([text], role)[0], exported.encode([text], role)[0]
+        cosine = float(expected @ found)
+        if not cosine >= MIN_COSINE:
+            raise BadConfig(
+                f"the ONNX graph differs from the model: cosine {cosine:.6f} < {MIN_COSINE} for {text[:40]!r}; "
+                "its pooling cannot be exported, use a base model with mean or cls pooling.",
+                reason="ExportFailed",
+            )
+        golden.append({"role": role, "text": text, "vector": [round(float(value), 7) for value in found]})
+    return golden
+
+
+def open_verified(
+    folder: Path, expected: str | None, advance: Callable[[float], None] | None = None
+) -> tuple[OnnxEncoder, manifest.Manifest]:
+    """The encoder of an artifact, once digests and golden vectors were found right; else BadData (ArtifactCorrupt)."""
+    described = manifest.verified(folder, expected)
+    encoder = OnnxEncoder(folder, prompts=described.prompts, max_length=described.max_sequence_length)
+    golden = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
+    for number, entry in enumerate(golden):
+        found = encoder.encode([entry["text"]], entry["role"])[0]
+        cosine = float(np.dot(found, np.asarray(entry["vector"], dtype=np.float32)))
+        if not cosine >= MIN_COSINE:
+            raise BadData(
+                f"{folder}: golden text {number} gives cosine {cosine:.6f} < {MIN_COSINE} to its recorded vector; "
+                "the files are damaged or the runtime differs.",
+                reason=manifest.CORRUPT,
+            )
+        if advance:
+            advance((number + 1) / len(golden))
+    return encoder, described

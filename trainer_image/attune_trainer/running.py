@@ -1,0 +1,163 @@
+"""Runs one stage from its spec to its exit code. Called by the CLI; the only place that turns exceptions into results.
+
+A stage is idempotent: where its result lies in the store already, made from an equal spec, it is given again.
+"""
+
+import errno
+import logging
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from attune.contract import ExitCode, Stage, StageResult, StageSpec
+from attune.contract.layout import join
+from attune_trainer import stages, store
+from attune_trainer.errors import BadConfig, StageError, StoreUnavailable
+from attune_trainer.reporting import Emit, Reporter, print_progress
+from attune_trainer.signals import Termination
+
+log = logging.getLogger(__name__)
+TERMINATION_LOG = "/dev/termination-log"
+DISK_FULL = "No space left on device"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a stage ended."""
+
+    result: StageResult
+    exit_code: ExitCode
+
+
+def run_from_file(stage: Stage, path: Path) -> ExitCode:
+    """Stage mode: read the spec, do the work, leave the result in the store and in the termination message."""
+    started = _now()
+    text = b""
+    with Termination().installed() as termination:
+        try:
+            text = _read(path)
+            spec = _parse(stage, text, path)
+        except StageError as error:
+            digest = "sha256:" + sha256(text).hexdigest()
+            ended = Ended(_failure(stage, digest, error.reason, str(error), started), error.exit_code)
+        else:
+            ended = run(spec, termination)
+    _leave_message(ended.result)
+    log.log(logging.INFO if ended.result.succeeded else logging.ERROR, "%s: %s", ended.result.reason, ended.result.message)
+    return ended.exit_code
+
+
+def run(spec: StageSpec, termination: Termination, emit: Emit = print_progress) -> Ended:
+    """Do one stage, whatever happens; the result is written to the store if the store can be reached."""
+    started, place, digest = _now(), result_uri(spec), spec.digest()
+    try:
+        if earlier := _earlier(place, spec):
+            log.info("%s was done before; its result is given again", spec.stage.value)
+            return Ended(earlier, ExitCode.OK)
+        reporter = Reporter(spec.stage, emit)
+        with tempfile.TemporaryDirectory(prefix="attune-", ignore_cleanup_errors=True) as scratch:
+            outcome = stages.do(stages.Work(spec, Path(scratch), reporter, termination))
+        reporter.close()
+        result = StageResult(
+            stage=spec.stage, spec_digest=digest, succeeded=True, reason="Completed", started_at=started, finished_at=_now(), **outcome
+        )
+        store.write_text(place, result.to_json(indent=2) + "\n")
+        return Ended(result, ExitCode.OK)
+    except Exception as error:
+        known = explained(error)
+        if not isinstance(error, StageError):
+            traceback.print_exc(file=sys.stderr)
+        failed = Ended(_failure(spec.stage, digest, known.reason, str(known), started), known.exit_code)
+        with suppress(StageError, OSError):
+            store.write_text(place, failed.result.to_json(indent=2) + "\n")
+        return failed
+
+
+def explained(error: BaseException) -> StageError:
+    """Any exception as a StageError: what it is called, what to do, and whether a retry is worth it."""
+    if isinstance(error, StageError):
+        return error
+    if _says(error, lambda cause: isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT} or DISK_FULL in str(cause)):
+        return StoreUnavailable(
+            f"no room left in {tempfile.gettempdir()} ({error}); give the pod more ephemeral storage, or set TMPDIR.", reason="DiskFull"
+        )
+    if _says(error, lambda cause: isinstance(cause, MemoryError) or "OutOfMemory" in type(cause).__name__):
+        return StageError(
+            f"out of memory ({error}); give the pod more, or lower batchSize or maxSequenceLength.", reason="OutOfMemory"
+        )
+    return StageError(f"{type(error).__name__}: {error}", reason="Unexpected")
+
+
+def _says(error: BaseException | None, asked: Callable[[BaseException], bool]) -> bool:
+    while error is not None:
+        if asked(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def result_uri(spec: StageSpec) -> str:
+    """Where the result of a stage lies."""
+    return join(stages.layout_of(spec).run(spec.owner.name, spec.owner.uid), spec.stage.value, "result.json")
+
+
+def _earlier(place: str, spec: StageSpec) -> StageResult | None:
+    """A result of the same work whose output is still there."""
+    if not store.exists(place):
+        return None
+    try:
+        result = StageResult.from_json(store.read_bytes(place))
+    except ValidationError:
+        log.warning("%s cannot be read; the stage is done again", place)
+        return None
+    made = result.dataset or result.model
+    whole = made is None or store.folder_complete(made.uri)
+    return result if result.succeeded and result.spec_digest == spec.digest() and whole else None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadConfig(f"the spec {path} cannot be read: {error.strerror}.", reason="BadSpec") from error
+
+
+def _parse(stage: Stage, text: bytes, path: Path) -> StageSpec:
+    try:
+        spec = StageSpec.from_json(text)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or 'the file'}: {problem['msg']}" for problem in error.errors()[:5]
+        )
+        raise BadConfig(f"the spec {path} is wrong: {problems}.", reason="BadSpec") from error
+    if spec.stage is not stage:
+        raise BadConfig(f"the spec {path} is for stage {spec.stage.value!r}, not for {stage.value!r}.", reason="BadSpec")
+    return spec
+
+
+def _failure(stage: Stage, digest: str, reason: str, message: str, started: datetime) -> StageResult:
+    return StageResult(
+        stage=stage, spec_digest=digest, succeeded=False, reason=reason, message=message, started_at=started, finished_at=_now()
+    )
+
+
+def _leave_message(result: StageResult) -> None:
+    """The termination message of the pod: the kubelet made the file; by hand there is none unless one is asked for."""
+    asked = os.environ.get("ATTUNE_TERMINATION_LOG")
+    path = Path(asked or TERMINATION_LOG)
+    if asked or path.is_file():
+        with suppress(OSError):
+            path.write_text(result.termination_message(), encoding="utf-8")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

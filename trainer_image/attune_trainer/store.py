@@ -1,0 +1,394 @@
+"""The artifact store: every byte a stage reads or writes goes through here. Called by all stages.
+
+One address form for all places: plain paths, file://, pvc://claim/path (a mounted claim), s3://, gs://, and https://
+to read. Credentials and endpoints come from the standard environment of each protocol (AWS_*, GOOGLE_*).
+
+What is written appears whole or not at all. Locally that is a temporary name, fsync and rename. An object store has no
+rename: a single file is one PUT, and a folder counts as there once its `manifest.json`, uploaded last, is there.
+
+Errors: BadData(DataNotFound) where nothing lies at an address, BadConfig for an address that cannot be one, and
+StoreUnavailable for the rest, after a few retries where a retry can help.
+"""
+
+import errno
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import fsspec  # type: ignore[import-untyped]
+import stamina
+
+from attune_trainer.errors import BadConfig, BadData, StageError, StoreUnavailable
+
+T = TypeVar("T")
+
+MANIFEST = "manifest.json"
+PVC_ROOT_VARIABLE = "ATTUNE_PVC_ROOT"
+ATTEMPTS, SECONDS_IN_ALL, LONGEST_WAIT = 5, 60.0, 8.0
+ABANDONED_AFTER_SECONDS = 24 * 3600
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REMOTE = {"s3", "gs", "https", "http"}
+# The client libraries' own errors, recognised by package so that none of them is imported for a local path.
+_CLIENT_LIBRARIES = {"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "urllib3", "fsspec"}
+_FINAL_CLIENT_ERRORS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An address, resolved: the filesystem that serves it and the path there."""
+
+    uri: str
+    scheme: str
+    path: str
+
+    @property
+    def local(self) -> bool:
+        return self.scheme == "file"
+
+    @property
+    def fs(self) -> Any:
+        """The fsspec filesystem; instances are cached by fsspec."""
+        filesystem = fsspec.filesystem(self.scheme, **_options(self.scheme))
+        if self.scheme == "s3":
+            filesystem.retries = 1
+        return filesystem
+
+    def child(self, name: str) -> "Place":
+        return Place(f"{self.uri.rstrip('/')}/{name}", self.scheme, f"{self.path.rstrip('/')}/{name}")
+
+
+def resolve(uri: str) -> Place:
+    """Raises BadConfig for an address of an unknown kind, or one that leaves its claim."""
+    scheme, _, rest = uri.partition("://")
+    if not rest:
+        if "://" in uri or not uri.strip():
+            raise BadConfig(f"{uri!r} is no address: nothing stands behind the scheme", reason="BadAddress")
+        return Place(uri, "file", str(Path(uri).absolute()))
+    if scheme == "file":
+        return Place(uri, "file", "/" + rest.removeprefix("localhost").strip("/"))
+    if scheme == "pvc":
+        if ".." in PurePosixPath(rest).parts:
+            raise BadConfig(f"{uri}: '..' would leave the claim; write the path without it", reason="BadAddress")
+        root = Path(os.environ.get(PVC_ROOT_VARIABLE, "/mnt/pvc"))
+        return Place(uri, "file", str(root / rest.strip("/")))
+    if scheme in _REMOTE:
+        return Place(uri, scheme, uri if scheme.startswith("http") else rest.rstrip("/"))
+    raise BadConfig(
+        f"{uri}: no store for {scheme}://; use file://, pvc://claim/path, s3://, gs:// or https:// (read only)",
+        reason="BadAddress",
+    )
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    """Retrying is done here, once; the clients' own retries on top would turn a minute into a quarter of an hour."""
+    if scheme == "s3":
+        client = {"retries": {"max_attempts": 1, "mode": "standard"}, "connect_timeout": 10, "read_timeout": 60}
+        return {"use_listings_cache": False, "config_kwargs": client}
+    return {"use_listings_cache": False} if scheme in {"gs", "http", "https"} else {}
+
+
+# ---- reading
+
+
+def exists(uri: str) -> bool:
+    """True for a file and for a folder with something in it."""
+    place = resolve(uri)
+    if place.local:
+        return Path(place.path).exists()
+    try:
+        _guarded(place, "look up", lambda: place.fs.info(place.path))
+    except BadData:
+        return False
+    return True
+
+
+def read_bytes(uri: str) -> bytes:
+    place = resolve(uri)
+    return _guarded(place, "read", lambda: bytes(place.fs.cat_file(place.path)))
+
+
+def read_text(uri: str) -> str:
+    """UTF-8 text; BadData with the byte offset where it is not."""
+    try:
+        return read_bytes(uri).decode()
+    except UnicodeDecodeError as error:
+        raise BadData(f"{uri}: not UTF-8 at byte {error.start}", reason="NotUtf8") from error
+
+
+def list_names(uri: str) -> list[str]:
+    """Names of the direct children, sorted; empty where the folder is not there."""
+    place = resolve(uri)
+    try:
+        found = _guarded(place, "list", lambda: place.fs.ls(place.path, detail=False))
+    except BadData:
+        return []
+    own = PurePosixPath(place.path).name
+    names = {PurePosixPath(str(item).rstrip("/")).name for item in found}
+    return sorted(name for name in names if name and not (name == own and len(names) == 1 and not place.local))
+
+
+@contextmanager
+def local_copy(uri: str) -> Iterator[Path]:
+    """A file as a local path: itself where it is local, else a temporary download, retried as one."""
+    place = resolve(uri)
+    if place.local:
+        yield _guarded(place, "read", lambda: _readable_file(place.path))
+        return
+    with _scratch(place) as folder:
+        target = folder / "download"
+        _guarded(place, "read", lambda: place.fs.get_file(place.path, str(target)))
+        yield target
+
+
+@contextmanager
+def open_lines(uri: str) -> Iterator[Iterator[bytes]]:
+    """Lines of a file as bytes, one at a time."""
+    with local_copy(uri) as path, path.open("rb") as lines:
+        yield lines
+
+
+def folder_complete(uri: str) -> bool:
+    """True where a published folder is there; one without its manifest is still being uploaded, or was given up."""
+    return exists(f"{uri.rstrip('/')}/{MANIFEST}")
+
+
+def fetch_folder(uri: str, local_dir: Path) -> Path:
+    """Copy a published folder to `local_dir`, made or replaced by rename. BadData(DataNotFound) without a manifest."""
+    place = resolve(uri)
+    if not folder_complete(uri):
+        raise BadData(f"{uri}: no published folder there ({MANIFEST} is missing)", reason="DataNotFound")
+
+    def fetch(staging: Path) -> None:
+        if place.local:
+            shutil.copytree(place.path, staging, dirs_exist_ok=True)
+            return
+        prefix = place.path.rstrip("/") + "/"
+        for path in place.fs.find(place.path):
+            target = staging / str(path).removeprefix(prefix)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            place.fs.get_file(path, str(target))
+
+    _guarded(place, "fetch", lambda: _appear(local_dir.absolute(), fetch))
+    return local_dir
+
+
+# ---- writing
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write one file, whole or not at all; replaces what is there."""
+    place = _writable(uri)
+    if not place.local:
+        _guarded(place, "write", lambda: place.fs.pipe_file(place.path, data))
+        return
+    _guarded(place, "write", lambda: _write_local(Path(place.path), data))
+
+
+def write_text(uri: str, text: str) -> None:
+    write_bytes(uri, text.encode())
+
+
+def publish_folder(local_dir: Path, uri: str) -> None:
+    """Make `local_dir` appear at `uri`, whole or not at all; replaces what is there. It must hold a manifest.json."""
+    if not (local_dir / MANIFEST).is_file():
+        raise ValueError(f"{local_dir} has no {MANIFEST}: readers would take the published folder for absent")
+    place = _writable(uri)
+    if place.local:
+        _guarded(
+            place,
+            "publish",
+            lambda: _appear(Path(place.path), lambda t: shutil.copytree(local_dir, t, dirs_exist_ok=True)),
+        )
+        return
+    _guarded(place, "publish", lambda: _upload(local_dir, place))
+
+
+def delete(uri: str) -> None:
+    """Remove a file or a folder with all in it; nothing there is fine. A published folder first becomes absent."""
+    place = _writable(uri)
+
+    def remove() -> None:
+        with suppress(FileNotFoundError):
+            place.fs.rm_file(place.child(MANIFEST).path)
+        with suppress(FileNotFoundError):
+            place.fs.rm(place.path, recursive=True)
+
+    _guarded(place, "delete", remove)
+
+
+def _writable(uri: str) -> Place:
+    place = resolve(uri)
+    if place.scheme in {"http", "https"}:
+        raise BadConfig(
+            f"{uri}: http(s) can only be read; write to file://, pvc://, s3:// or gs://", reason="BadAddress"
+        )
+    return place
+
+
+def _upload(local_dir: Path, place: Place) -> None:
+    names = sorted(path.relative_to(local_dir).as_posix() for path in local_dir.rglob("*") if path.is_file())
+    with suppress(FileNotFoundError):
+        place.fs.rm_file(place.child(MANIFEST).path)  # from here on the old folder is absent
+    for name in sorted(names, key=lambda name: name == MANIFEST):
+        place.fs.put_file(str(local_dir / name), place.child(name).path)
+    kept = {place.child(name).path for name in names}
+    for stale in set(place.fs.find(place.path)) - kept:
+        place.fs.rm_file(stale)
+
+
+def _write_local(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _sibling(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _fsync(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _appear(target: Path, fill: Callable[[Path], object]) -> None:
+    """Fill a temporary sibling, rename it to `target`; an older `target` is moved aside for the moment of it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target)
+    staging, old = _sibling(target), _sibling(target)
+    try:
+        staging.mkdir()
+        fill(staging)
+        for path in [*staging.rglob("*"), staging]:
+            _fsync(path)
+        if target.exists():
+            target.replace(old)
+        try:
+            staging.replace(target)
+        except OSError:
+            if old.exists():
+                old.replace(target)
+            raise
+        _fsync(target.parent)
+    finally:
+        for leftover in (staging, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _sibling(path: Path) -> Path:
+    """A hidden name in the same folder, so that the rename stays on one filesystem."""
+    return path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a killed process left beside `target` a day or more ago; younger ones may still be written."""
+    now = datetime.now(UTC).timestamp()
+    for leftover in target.parent.glob(f".{target.name}.*.tmp"):
+        with suppress(OSError):
+            if now - leftover.stat().st_mtime > ABANDONED_AFTER_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _readable_file(path: str) -> Path:
+    """Open once, so that a missing file, a folder or a lack of rights is found here, not in the middle of parsing."""
+    with Path(path).open("rb"):
+        return Path(path)
+
+
+@contextmanager
+def _scratch(place: Place) -> Iterator[Path]:
+    folder = Path(_guarded(place, "make room for", lambda: tempfile.mkdtemp(prefix="attune-")))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# ---- errors
+
+
+def _guarded(place: Place, action: str, run: Callable[[], T]) -> T:
+    """Run with retries; whatever the store's clients raise comes out as a StageError that names the address."""
+    try:
+        for attempt in stamina.retry_context(
+            on=_worth_a_retry, attempts=ATTEMPTS, timeout=SECONDS_IN_ALL, wait_initial=0.2, wait_max=LONGEST_WAIT
+        ):
+            with attempt:
+                return run()
+    except Exception as error:
+        if isinstance(error, StageError) or not _of_the_store(error):
+            raise
+        raise _explained(place, action, error) from error
+    raise AssertionError("stamina returns or raises")
+
+
+def _of_the_store(error: Exception) -> bool:
+    return isinstance(error, OSError | shutil.Error) or type(error).__module__.partition(".")[0] in _CLIENT_LIBRARIES
+
+
+def _worth_a_retry(error: Exception) -> bool:
+    if isinstance(error, shutil.Error | StageError) or not _of_the_store(error):
+        return False
+    final = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+    if isinstance(error, final) or type(error).__name__ in _FINAL_CLIENT_ERRORS:
+        return False
+    return not (isinstance(error, OSError) and error.errno in {*_DISK_FULL, errno.EROFS})
+
+
+def _explained(place: Place, action: str, error: Exception) -> StageError:
+    cause = f"{type(error).__name__}: {error}"
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, FileNotFoundError):
+        where = f" (looked for {place.path})" if place.local and place.path != place.uri else ""
+        return BadData(
+            f"{place.uri}: not found{where}; check the address, and that the volume is mounted", reason="DataNotFound"
+        )
+    if isinstance(error, IsADirectoryError | NotADirectoryError):
+        return BadData(f"{place.uri}: cannot {action}: {cause}; the address must name a file", reason="NotAFile")
+    if number in _DISK_FULL or (isinstance(error, shutil.Error) and os.strerror(errno.ENOSPC) in str(error)):
+        return StoreUnavailable(
+            f"{place.uri}: the disk is full ({cause}); nothing was left behind; make room or use a larger volume"
+        )
+    if isinstance(error, PermissionError) or number == errno.EROFS or type(error).__name__ in _FINAL_CLIENT_ERRORS:
+        return StoreUnavailable(f"{place.uri}: not allowed to {action}: {cause}; check {_rights(place)}")
+    return StoreUnavailable(
+        f"{place.uri}: could not {action}, {ATTEMPTS} attempts: {cause}; check {_connection(place)}"
+    )
+
+
+def _rights(place: Place) -> str:
+    return {
+        "file": "owner and mode of the folder, and that the volume is not read-only",
+        "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy (storage.secretRef)",
+        "gs": "GOOGLE_APPLICATION_CREDENTIALS and the bucket's policy (storage.secretRef)",
+    }.get(place.scheme, "that the address needs no login")
+
+
+def _connection(place: Place) -> str:
+    if place.scheme == "s3":
+        endpoint = (
+            os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "the default endpoint of AWS"
+        )
+        return f"that {endpoint} (AWS_ENDPOINT_URL) answers from this pod, and AWS_REGION"
+    if place.scheme == "gs":
+        return "that the Google Cloud Storage endpoint answers from this pod"
+    if place.local:
+        return "the volume"
+    return f"that {urlsplit(place.uri).netloc} answers from this pod"

@@ -1,0 +1,1 @@
+"""Training of models from a snapshot of pairs."""

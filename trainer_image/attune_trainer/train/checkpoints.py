@@ -1,0 +1,83 @@
+"""Checkpoints in the artifact store, so that another pod on another node can go on. Used by `watch` and `embedding`.
+
+A checkpoint is a folder published whole, with the digest of every file: one that is cut short or damaged is passed over.
+"""
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from attune.contract.layout import join
+from attune_trainer import store
+from attune_trainer.errors import BadData
+from attune_trainer.export.manifest import FileDigest, file_digests, sha256
+
+log = logging.getLogger(__name__)
+KEEP = 2
+PREFIX = "step-"
+UNNEEDED = ("training_args.bin", "README.md")
+"""training_args.bin is a pickle; nothing here reads it, so nothing here writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """The checkpoints of one run. `identity` is the digest of what is trained: another identity is another training."""
+
+    uri: str
+    identity: str
+
+    def publish(self, folder: Path, step: int) -> None:
+        """Make `folder` the newest checkpoint, then drop all but the newest KEEP."""
+        for name in UNNEEDED:
+            (folder / name).unlink(missing_ok=True)
+        manifest = {
+            "identity": self.identity,
+            "step": step,
+            "files": [file.model_dump(by_alias=True) for file in file_digests(folder)],
+        }
+        (folder / store.MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        store.publish_folder(folder, self._place(step))
+        for old in self.steps()[KEEP:]:
+            store.delete(self._place(old))
+
+    def steps(self) -> list[int]:
+        """Steps of the published checkpoints, newest first."""
+        names = [name.removeprefix(PREFIX) for name in store.list_names(self.uri) if name.startswith(PREFIX)]
+        return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+    def newest(self, scratch: Path) -> tuple[int, Path] | None:
+        """The newest checkpoint that is whole and of this training, copied below `scratch`; None: start from the beginning."""
+        for step in self.steps():
+            target = scratch / f"checkpoint-{step}"
+            try:
+                store.fetch_folder(self._place(step), target)
+                self._check(target)
+            except BadData as error:
+                log.warning("checkpoint of step %d is passed over: %s", step, error)
+                shutil.rmtree(target, ignore_errors=True)
+                continue
+            return step, target
+        return None
+
+    def clear(self) -> None:
+        """Remove all: the run has its result."""
+        store.delete(self.uri)
+
+    def _place(self, step: int) -> str:
+        return join(self.uri, f"{PREFIX}{step}")
+
+    def _check(self, folder: Path) -> None:
+        try:
+            manifest = json.loads((folder / store.MANIFEST).read_text(encoding="utf-8"))
+            files = [FileDigest.model_validate(entry) for entry in manifest["files"]]
+            identity = manifest["identity"]
+        except (ValueError, KeyError, OSError) as error:
+            raise BadData(f"its manifest is damaged: {error!r}") from error
+        if identity != self.identity:
+            raise BadData("it belongs to a run with other data or another configuration")
+        for file in files:
+            path = folder / file.path
+            if not path.is_file() or path.stat().st_size != file.bytes or sha256(path) != file.sha256:
+                raise BadData(f"{file.path} is missing, cut short or damaged")

@@ -1,0 +1,59 @@
+"""Feeds the trainer with the planned batches. Used by `embedding`; needs torch, so it is imported only when training.
+
+The data set of the trainer holds positions alone: epoch times number of pairs, plus row. The collator turns a position
+into texts, so that the mined negative of a row can be another one each epoch without the text being stored twice.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
+
+from attune_trainer.train.batches import Plan
+from attune_trainer.train.pairs import Pair
+
+
+class PlanSampler(DefaultBatchSampler):
+    """All batches of the run, in the order of the plan."""
+
+    def __init__(self, plan: Plan, rows: int) -> None:
+        self.plan = plan
+        self.rows = rows
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.plan.batches:
+            yield [batch.epoch * self.rows + row for row in batch.rows]
+
+    def __len__(self) -> int:
+        return self.plan.steps
+
+
+@dataclass
+class PairCollator(SentenceTransformerDataCollator):
+    """Positions to the columns query, positive and, where negatives were mined, negative."""
+
+    pairs: Sequence[Pair] = field(default=(), repr=False)
+    texts_put_before: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        query, document = self.texts_put_before.get("query", ""), self.texts_put_before.get("document", "")
+        self.prompts = {
+            column: prompt
+            for column, prompt in {"anchor": query, "positive": document, "negative": document}.items()
+            if prompt
+        }
+        self.mined = any(pair.negatives for pair in self.pairs)
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        return super().__call__([self._texts(feature["position"]) for feature in features])
+
+    def _texts(self, position: int) -> dict[str, str]:
+        epoch, row = divmod(position, len(self.pairs))
+        pair = self.pairs[row]
+        texts = {"anchor": pair.query, "positive": pair.positive}
+        if self.mined:
+            texts["negative"] = pair.negatives[epoch % len(pair.negatives)]
+        return texts

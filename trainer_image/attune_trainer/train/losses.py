@@ -1,0 +1,41 @@
+"""The contrastive losses of an embedding model, by their names in the API. Called by `embedding`."""
+
+import copy
+from typing import TYPE_CHECKING
+
+from attune.contract import TrainingConfig
+from attune_trainer.errors import BadConfig
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+SCALE = 20.0
+DIRECTIONS = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
+"""Queries are also pushed from other queries and documents from other documents (Li et al. 2023, GTE, eq. 3): more is
+learnt from the same batch, at no cost, because all the vectors are there anyway."""
+MINI_BATCH = 32
+GUIDED_MARGIN = 0.05
+
+
+def embedding_loss(model: "SentenceTransformer", config: TrainingConfig) -> "torch.nn.Module":
+    """The loss that `config.loss` names. Raises BadConfig for one that does not train embeddings."""
+    from sentence_transformers.sentence_transformer import losses
+
+    match config.loss:
+        case None | "multipleNegativesRanking":
+            return losses.MultipleNegativesRankingLoss(model, scale=SCALE, directions=DIRECTIONS)
+        case "cachedMultipleNegativesRanking":
+            return losses.CachedMultipleNegativesRankingLoss(
+                model, scale=SCALE, directions=DIRECTIONS, mini_batch_size=MINI_BATCH
+            )
+        case "guided":
+            guide = copy.deepcopy(model).eval().requires_grad_(False)
+            return losses.GISTEmbedLoss(
+                model, guide, temperature=1 / SCALE, margin_strategy="relative", margin=GUIDED_MARGIN
+            )
+        case other:
+            raise BadConfig(
+                f"loss {other!r} does not train embeddings; use multipleNegativesRanking, "
+                "cachedMultipleNegativesRanking or guided."
+            )

@@ -1,0 +1,67 @@
+"""The validation set of a training run: small, fixed, and searched after every epoch. Built and called by `embedding`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attune_trainer.encode import Encoder, Vectors
+from attune_trainer.evaluate.heldout import HeldOut
+from attune_trainer.evaluate.measure import measure_rankings
+from attune_trainer.evaluate.ranking import TopK
+from attune_trainer.train.pairs import Pair
+
+MAX_QUERIES = 500
+MAX_DOCUMENTS = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What one look at the validation set says."""
+
+    ndcg: float
+    similarity: float
+    """Mean cosine between different documents: near 1 when all vectors have become the same."""
+
+
+def validation_set(validation: Sequence[Pair], training: Sequence[Pair], seed: int) -> HeldOut | None:
+    """Validation queries against their documents, their hard negatives and a sample of training documents as distractors.
+
+    None without validation pairs. Sampled where there is more than a look after every epoch should cost.
+    """
+    if not validation:
+        return None
+    rng = np.random.default_rng([seed, 1])
+    chosen = [validation[i] for i in sorted(rng.permutation(len(validation))[:MAX_QUERIES])]
+    texts = {pair.document: pair.positive for pair in chosen}
+    for pair in chosen:
+        texts.update({name: text for name, text in zip(pair.negative_documents, pair.negatives, strict=True) if name not in texts})
+    for row in rng.permutation(len(training)):
+        if len(texts) >= MAX_DOCUMENTS:
+            break
+        texts.setdefault(training[row].document, training[row].positive)
+    documents = tuple(sorted(texts))
+    grades: dict[str, dict[str, int]] = {}
+    for pair in chosen:
+        grades.setdefault(pair.query, {})[pair.document] = 1
+    return HeldOut(documents, tuple(texts[name] for name in documents), {query: query for query in grades}, grades)
+
+
+def look(encoder: Encoder, held_out: HeldOut) -> Score:
+    """nDCG@10 of the model as it is now, and how alike its document vectors are."""
+    queries = encoder.encode(list(held_out.queries), "query")
+    documents = encoder.encode(held_out.texts, "document")
+    search = TopK(queries, 10)
+    search.add(documents, 0)
+    rankings = [[held_out.documents[position] for position in row] for row in search.positions]
+    measured = measure_rankings(rankings, held_out)
+    return Score(float(measured.per_query["ndcg_at10"].mean()), mean_similarity(documents))
+
+
+def mean_similarity(vectors: Vectors) -> float:
+    """Mean off-diagonal cosine of unit vectors: (|sum|^2 - n) / (n (n - 1)), without the n-by-n matrix."""
+    count = len(vectors)
+    if count < 2:
+        return 0.0
+    total = vectors.astype(np.float64).sum(axis=0)
+    return float((total @ total - count) / (count * (count - 1)))

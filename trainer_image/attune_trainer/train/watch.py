@@ -1,0 +1,245 @@
+"""Watches a training run step by step: progress, validation, early stopping, checkpoints, SIGTERM. A callback of the trainer.
+
+What it must remember across a restart is one small value (`Memory`) that travels in the checkpoint beside the weights.
+"""
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from attune.contract import TrainingConfig, TrainingMetrics
+from attune_trainer.encode import TorchEncoder
+from attune_trainer.errors import Diverged
+from attune_trainer.evaluate.heldout import HeldOut
+from attune_trainer.reporting import Reporter
+from attune_trainer.signals import Termination
+from attune_trainer.train.batches import Plan
+from attune_trainer.train.checkpoints import Checkpoints
+from attune_trainer.train.validation import Score, look
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+CHECKPOINT_SECONDS = 300.0
+SMOOTHING = 0.95
+COLLAPSED_SPREAD = 0.05
+MEMORY, BEST = "attune_memory.json", "best.safetensors"
+
+
+@dataclass
+class Memory:
+    """The state of a run besides weights, optimizer and random numbers."""
+
+    best_step: int = 0
+    best_score: float = -1.0
+    reference: float = -1.0
+    """Score of the last improvement that counted (minImprovement)."""
+    stale: int = 0
+    """Evaluations since then."""
+    base_similarity: float | None = None
+    looked_at: int = -1
+    """Step of the last look at the validation set; behind the current one when SIGTERM came between."""
+    loss: float | None = None
+    epoch_losses: list[float] = field(default_factory=list)
+    steps: int = 0
+    """Optimizer steps done."""
+    seconds: float = 0.0
+    stopped_early: bool = False
+
+    def save(self, path: Path) -> None:
+        path.write_bytes(TypeAdapter(Memory).dump_json(self))
+
+    @staticmethod
+    def load(path: Path) -> "Memory":
+        return TypeAdapter(Memory).validate_json(path.read_bytes())
+
+    def note_loss(self, loss: float) -> None:
+        self.loss = loss if self.loss is None else SMOOTHING * self.loss + (1 - SMOOTHING) * loss
+        self.epoch_losses.append(loss)
+
+    def note_score(self, step: int, score: float, min_improvement: float) -> bool:
+        """Take in a validation score; True where it is the best so far."""
+        self.looked_at = step
+        if score >= self.reference + min_improvement or self.reference < 0:
+            self.reference, self.stale = score, 0
+        else:
+            self.stale += 1
+        if score <= self.best_score:
+            return False
+        self.best_step, self.best_score = step, score
+        return True
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run needs from outside: where to report, when to end, where checkpoints go."""
+
+    reporter: Reporter
+    termination: Termination
+    checkpoints: Checkpoints
+
+
+class Watch(TrainerCallback):
+    """Steers one run of the trainer."""
+
+    def __init__(
+        self, model: "SentenceTransformer", config: TrainingConfig, plan: Plan, held_out: HeldOut | None, around: Surroundings
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.plan = plan
+        self.held_out = held_out
+        self.around = around
+        self.memory = Memory()
+        self.best: dict[str, Any] | None = None
+        self.started = self.saved = time.monotonic()
+        self.first_step = 0
+
+    # ---- called by the trainer ----
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The first look (what the base model can do), or the one that SIGTERM cut off."""
+        self.first_step = state.global_step
+        self.started = self.saved = time.monotonic()
+        if self.memory.looked_at < 0 or (self._look_is_due(state.global_step) and self.memory.looked_at < state.global_step):
+            self._look(state.global_step)
+            self._stop_if_stale(state.global_step, control)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        step = self.memory.steps = state.global_step
+        self._report(step)
+        if self._look_is_due(step) and not self.around.termination.requested:
+            self._look(step)
+            control.should_save = True
+            self._stop_if_stale(step, control)
+        if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            control.should_save = True
+        if self.around.termination.requested:
+            control.should_save = control.should_training_stop = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The trainer has written its part of the checkpoint; add ours and publish it."""
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        memory = Memory(**asdict(self.memory))
+        memory.seconds += time.monotonic() - self.started
+        memory.save(folder / MEMORY)
+        if self.best is not None:
+            from safetensors.torch import save_file
+
+            save_file(self.best, folder / BEST)
+        self.around.checkpoints.publish(folder, state.global_step)
+        self.saved = time.monotonic()
+
+    # ---- called by embedding ----
+
+    def recall(self, folder: Path) -> None:
+        """Take up what a checkpoint remembers."""
+        self.memory = Memory.load(folder / MEMORY)
+        if (folder / BEST).is_file():
+            from safetensors.torch import load_file
+
+            self.best = load_file(folder / BEST)
+
+    def take_over(self, folder: Path) -> None:
+        """All steps were done before the restart: load the weights, and look at them if that was cut off."""
+        from safetensors.torch import load_file
+
+        weights = load_file(folder / "model.safetensors")
+        self.model[0].load_state_dict({f"auto_model.{name}": value for name, value in weights.items()}, strict=False)
+        if self._look_is_due(self.steps_done) and self.memory.looked_at < self.steps_done:
+            self._look(self.steps_done)
+
+    def note_loss(self, loss: float, step: int) -> None:
+        """Take in the loss of a step; Diverged where it is no number."""
+        if loss != loss or loss in {float("inf"), float("-inf")}:
+            raise Diverged(
+                f"the loss became {loss} at step {step + 1} of {self.plan.steps} (learningRate {self.config.learning_rate:g}, "
+                f"precision {self.config.precision}); lower the learning rate, or use precision fp32.",
+                reason="LossNotFinite",
+            )
+        if step in self.plan.epoch_ends:
+            self.memory.epoch_losses.clear()
+        self.memory.note_loss(loss)
+
+    def restore_best(self) -> None:
+        """Put the weights of the best look back into the model."""
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+
+    @property
+    def steps_done(self) -> int:
+        return self.memory.steps
+
+    @property
+    def finished(self) -> bool:
+        """Whether the plan is done, or was ended early for want of improvement."""
+        return self.memory.stopped_early or (
+            self.steps_done >= self.plan.steps and (self.held_out is None or self.memory.looked_at >= self.plan.steps)
+        )
+
+    def metrics(self, pairs: int) -> TrainingMetrics:
+        """What the run reports of itself."""
+        losses = self.memory.epoch_losses
+        return TrainingMetrics(
+            loss=sum(losses) / len(losses) if losses else None,
+            epochs=self.plan.epochs_at(self.steps_done),
+            training_examples=pairs,
+            training_duration_seconds=round(self.seconds, 1),
+            best_epoch=self.plan.epochs_at(self.memory.best_step) if self.held_out else None,
+            validation_ndcg_at10=self.memory.best_score if self.held_out else None,
+        )
+
+    @property
+    def seconds(self) -> float:
+        return self.memory.seconds + time.monotonic() - self.started
+
+    # ---- inside ----
+
+    def _look_is_due(self, step: int) -> bool:
+        return self.held_out is not None and (step in self.plan.epoch_ends or step == 0)
+
+    def _stop_if_stale(self, step: int, control: TrainerControl) -> None:
+        patience = self.config.early_stopping_patience
+        if patience and self.memory.stale >= patience and step < self.plan.steps:
+            self.memory.stopped_early = True
+            control.should_training_stop = True
+
+    def _look(self, step: int) -> None:
+        if self.held_out is None:
+            return
+        training = self.model.training
+        self.model.eval()
+        score = look(TorchEncoder(self.model), self.held_out)
+        self.model.train(training)
+        self._refuse_collapse(score, step)
+        if self.memory.note_score(step, score.ndcg, self.config.min_improvement):
+            self.best = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+
+    def _refuse_collapse(self, score: Score, step: int) -> None:
+        if self.memory.base_similarity is None:
+            self.memory.base_similarity = score.similarity
+        spread, before = 1 - score.similarity, 1 - self.memory.base_similarity
+        if step > 0 and spread < COLLAPSED_SPREAD * before:
+            raise Diverged(
+                f"the document vectors collapsed at step {step} of {self.plan.steps}: their mean cosine to each other is "
+                f"{score.similarity:.4f}, it was {self.memory.base_similarity:.4f}; lower learningRate "
+                f"({self.config.learning_rate:g}) or check the pairs.",
+                reason="VectorsCollapsed",
+            )
+
+    def _report(self, step: int) -> None:
+        elapsed = max(1e-9, time.monotonic() - self.started)
+        done = sum(len(batch.rows) for batch in self.plan.batches[self.first_step : step])
+        steps_per_second = (step - self.first_step) / elapsed
+        self.around.reporter.update(
+            5 + 85 * step / self.plan.steps,
+            epoch=self.plan.epochs_at(step),
+            step=step,
+            loss=self.memory.loss,
+            examples_per_second=done / elapsed,
+            estimated_remaining_seconds=(self.plan.steps - step) / steps_per_second * 1.1 if steps_per_second else None,
+        )
