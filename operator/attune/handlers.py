@@ -69,7 +69,7 @@ class EventSource:
         self.pulse = Pulse(stream_paths(settings.namespaces))
 
     def start(self) -> None:
-        """Begin to watch; `ended` is resolved when the thread ends, with the error if there was one."""
+        """Begin to watch; `ended` is resolved when kopf ends, with the error if it is known."""
         self._loop = asyncio.get_running_loop()
         self.ended = self._loop.create_future()
         self._metrics.watch_streams(self.pulse.last)
@@ -110,6 +110,7 @@ class EventSource:
         """All handlers. The registry is our own: no import of this module registers anything."""
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
+        kopf.on.cleanup(registry=registry)(self._cleanup)
         for kind in kinds.KINDS:
             watch = kopf.on.event(kinds.GROUP, kinds.VERSION, kind.plural, registry=registry, param=kind.kind)
             watch(self._own_event)
@@ -123,6 +124,10 @@ class EventSource:
             default_namespace=self._connection.namespace,
             aiohttp_session=self._connection.session(observe=self.pulse.observe),
         )
+
+    async def _cleanup(self, **_: Any) -> None:
+        """kopf ends, wanted or not. Tell at once: after a failed watch its own shutdown may hang for ever."""
+        self._to_loop(self._ended, None)
 
     async def _own_event(self, event: Any, param: Any = None, **_: Any) -> None:
         self._to_loop(self._wake_own, param, dict(event["object"]), event["type"] == "DELETED")

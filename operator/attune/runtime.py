@@ -90,7 +90,7 @@ class Operator:
                 while True:
                     await self._term(lease, context, events)
             except WatchesEnded as e:
-                log.error("the watches ended; a restart is the way out", error=str(e))
+                log.error("the watches ended; a restart is the way out", error=str(e))  # noqa: TRY400  kopf logged the trace
                 return FAILED
             finally:
                 await self._end(lease, events)
@@ -140,7 +140,7 @@ class Operator:
             if stopping.done():
                 raise Stopped
             if ended and ended[0].done():
-                raise WatchesEnded(repr(ended[0].result()))
+                raise WatchesEnded(str(ended[0].result() or "see kopf's lines above; are the CRDs still there?"))
             await working
         finally:
             for task in (working, stopping):
@@ -154,7 +154,9 @@ class Operator:
             try:
                 missing = {kind.kind for kind in kinds.KINDS} - set(await discovery.kinds(kinds.API_VERSION))
                 problem = (
-                    f"the CRDs of {', '.join(sorted(missing))} are missing: kubectl apply -f crds/" if missing else ""
+                    f"the CRDs of {', '.join(sorted(missing))} are missing: kubectl apply --server-side -k crds/"
+                    if missing
+                    else ""
                 )
             except ClusterError as e:
                 problem = f"the API server {server} does not answer: {e}"

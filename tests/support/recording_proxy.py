@@ -81,7 +81,7 @@ class RecordingProxy:
                 return web.Response(status=502)
         headers = {k: v for k, v in request.headers.items() if k.lower() not in HOP_HEADERS}
         url = self.upstream + request.raw_path
-        async with self._session.request(request.method, url, headers=headers, data=body) as answer:
+        async with self._session.request(request.method, url, headers=headers, data=body or None) as answer:
             if counted:
                 self.writes[number] = (request.method, path, answer.status)
                 if number == self.kill_at and self.kill_when == "after":

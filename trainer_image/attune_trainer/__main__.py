@@ -1,4 +1,4 @@
-"""The command line of the trainer image. Pods call `prepare|train|evaluate|import --spec FILE`; people call `run` and `evaluate`.
+"""The command line of the trainer image. Pods call `prepare|train|evaluate|import --spec FILE`; people `run`, `evaluate`.
 
 Heavy libraries are imported inside the commands, so that `--help` answers at once.
 """
@@ -20,7 +20,7 @@ DEFAULTS = TrainingConfig(base_model="-")
 
 app = typer.Typer(
     name="attune-trainer",
-    help="Prepares data, trains, evaluates and exports retrieval models: the stages of an Attune TrainingJob, or all of them by hand.",
+    help="Prepares data, trains, evaluates and exports retrieval models: the stages of an Attune TrainingJob, or all at once.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,7 +34,10 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.update(DO_NOT_TRACK="1", WANDB_DISABLED="true", WANDB_MODE="disabled")
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("bm25s").disabled = True
     logging.getLogger("attune_trainer").setLevel(os.environ.get("ATTUNE_LOG_LEVEL", "INFO").upper())
 
 
@@ -63,15 +66,21 @@ def import_command(spec: SpecOption = SPEC) -> None:
 
 
 @app.command("evaluate")
-def evaluate_command(  # noqa: PLR0913 - options of a command line
+def evaluate_command(
     spec: SpecOption = SPEC,
-    model: Annotated[Path | None, typer.Option(help="An exported artifact, or any sentence-transformers folder.")] = None,
-    corpus: Annotated[Path | None, typer.Option(help='BEIR corpus.jsonl {"_id","title","text"}, or an archive.')] = None,
-    queries: Annotated[Path | None, typer.Option(help='BEIR queries.jsonl {"_id","text"}, or labels {"query","id"[,"grade"]}.')] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="An exported artifact, or any sentence-transformers folder.")
+    ] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help='BEIR corpus.jsonl {"_id","title","text"}, or an archive.')
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help='BEIR queries.jsonl, or labels {"query","id"[,"grade"]}.')
+    ] = None,
     qrels: Annotated[Path | None, typer.Option(help="BEIR qrels.tsv; leave out for labels.")] = None,
     baseline: Annotated[Path | None, typer.Option(help="Another model folder to compare with.")] = None,
 ) -> None:
-    """Measure a model: with --model, by hand on BEIR files (one JSON object on standard output); else the stage of --spec."""
+    """Measure a model: with --model on BEIR files, as one JSON object on standard output; else the stage of --spec."""
     if model is None:
         _run_stage(Stage.EVALUATE, spec)
         return
@@ -92,8 +101,8 @@ def evaluate_command(  # noqa: PLR0913 - options of a command line
 
 
 @app.command("run")
-def run_command(  # noqa: PLR0913 - options of a command line
-    archive: Annotated[str, typer.Option(help="Articles: jsonl, parquet or csv with id, title, content[, publishedAt].")],
+def run_command(  # noqa: PLR0913, PLR0917 - options of a command line
+    archive: Annotated[str, typer.Option(help="Articles (jsonl, parquet, csv): id, title, content[, publishedAt].")],
     base_model: Annotated[str, typer.Option(help="Folder, URI or hub id of the model to start from.")],
     out: Annotated[Path, typer.Option(help="Folder for snapshot, checkpoints, results and the model.")],
     labels: Annotated[str | None, typer.Option(help='Labelled pairs, JSONL {"query","id"}.')] = None,
@@ -102,7 +111,9 @@ def run_command(  # noqa: PLR0913 - options of a command line
     learning_rate: float = DEFAULTS.learning_rate,
     warmup_steps: int = DEFAULTS.warmup_steps,
     max_sequence_length: int = DEFAULTS.max_sequence_length,
-    loss: Annotated[str, typer.Option(help="multipleNegativesRanking, cachedMultipleNegativesRanking or guided.")] = "multipleNegativesRanking",
+    loss: Annotated[
+        str, typer.Option(help="Or cachedMultipleNegativesRanking, or guided.")
+    ] = "multipleNegativesRanking",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     seed: int = DEFAULTS.seed,
     hard_negatives: Annotated[int, typer.Option(help="Mined negatives per pair.")] = DEFAULTS.hard_negatives.per_query,

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,20 +20,17 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 VERSION_PREFIX = "version:"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+)
 HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 NEEDED_FROM_HUB = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md", "*/config.json"]
 NOT_LOADED = (".bin", ".h5", ".msgpack", ".pt", ".ckpt")
-
-
-@dataclass(frozen=True, slots=True)
-class Prompts:
-    """Texts put before queries and documents, the same in mining, training, evaluation and serving."""
-
-    query: str = ""
-    document: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        return {"query": self.query, "document": self.document}
 
 
 def locate(name: str, layout: Layout | None, scratch: Path) -> Path:
@@ -83,7 +79,7 @@ def _download(place: store.Place, target: Path) -> Path:
 
 def _not_found(name: str, why: str) -> BadConfig:
     return BadConfig(
-        f"base model {name!r}: {why}; give a hub id, a folder, file://, pvc://claim/path, s3://, gs:// or version:NAME.",
+        f"base model {name!r}: {why}; give a hub id, a folder, file://, pvc://, s3://, gs:// or version:NAME.",
         reason="BaseModelNotFound",
     )
 
@@ -101,7 +97,9 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=NEEDED_FROM_HUB))
     except GatedRepoError as error:
-        raise BadConfig(f"base model {name!r} is gated: accept its terms and give HF_TOKEN.", reason="BaseModelGated") from error
+        raise BadConfig(
+            f"base model {name!r} is gated: accept its terms and give HF_TOKEN.", reason="BaseModelGated"
+        ) from error
     except RepositoryNotFoundError as error:
         raise _not_found(name, "the hub has no such public model") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
@@ -112,15 +110,16 @@ def _from_hub(name: str) -> Path:
 
 def check_complete(folder: Path) -> None:
     """Refuse a folder that lacks weights, configuration or tokenizer, naming what is missing."""
+
     def anywhere(*names: str) -> bool:
         return any(next(folder.rglob(name), None) is not None for name in names)
 
     if not anywhere("config.json"):
         raise _incomplete(folder, "config.json")
     if not anywhere("*.safetensors"):
-        pickled = "; it has pickled weights, which are never loaded: save it again as safetensors" if anywhere("*.bin", "*.pt") else ""
-        raise _incomplete(folder, f"weights (*.safetensors){pickled}")
-    if not anywhere("tokenizer.json", "vocab.txt", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model", "vocab.json"):
+        advice = "; pickled ones are never loaded, save them again as safetensors" if anywhere("*.bin", "*.pt") else ""
+        raise _incomplete(folder, f"weights (*.safetensors){advice}")
+    if not anywhere(*TOKENIZER_FILES):
         raise _incomplete(folder, "a tokenizer (tokenizer.json)")
 
 
@@ -140,7 +139,10 @@ def load_model(folder: Path, *, query_prompt: str = "", document_prompt: str = "
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
         raise BadConfig(f"base model {folder} cannot be loaded: {error}", reason="BaseModelUnloadable") from error
     own: dict[str, Any] = dict(model.prompts or {})
-    model.prompts = Prompts(query_prompt or own.get("query", ""), document_prompt or own.get("document", "")).as_dict()
+    model.prompts = {
+        "query": query_prompt or own.get("query") or "",
+        "document": document_prompt or own.get("document") or "",
+    }
     model.default_prompt_name = None
     return model
 

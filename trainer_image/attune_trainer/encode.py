@@ -42,7 +42,7 @@ def available_cpus() -> int:
 
 
 def batches_by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Indices in batches of similar length, longest first: memory is at its peak in the first batch, not in the last."""
+    """Indices in batches of similar length, longest first: memory peaks in the first batch, not in the last."""
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     batch: list[int] = []
     for index in order:
@@ -89,13 +89,14 @@ class OnnxEncoder:
     """The exported files, read the way serving reads them: tokenizer.json and onnx/model.onnx, without torch."""
 
     def __init__(self, folder: Path, *, prompts: dict[str, str], max_length: int) -> None:
-        import onnxruntime
+        import onnxruntime  # type: ignore[import-untyped]
         from tokenizers import Tokenizer
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = available_cpus()
         options.log_severity_level = 3
-        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
+        there = onnxruntime.get_available_providers()
+        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there]
         self.session = onnxruntime.InferenceSession(str(folder / "onnx" / "model.onnx"), options, providers=providers)
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.enable_truncation(max_length=max_length)
@@ -119,11 +120,11 @@ class OnnxEncoder:
         return np.zeros((0, 0), dtype=np.float32) if found is None else found
 
     def _run(self, tokens: Sequence[Sequence[int]]) -> Vectors:
-        width = max(1, max(len(ids) for ids in tokens))
+        width = max(1, *(len(ids) for ids in tokens))
         ids = np.zeros((len(tokens), width), dtype=np.int64)
         mask = np.zeros((len(tokens), width), dtype=np.int64)
         for row, sequence in enumerate(tokens):
             ids[row, : len(sequence)] = sequence
             mask[row, : len(sequence)] = 1
-        (vectors,) = self.session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})
+        (vectors,) = self.session.run(["sentence_embedding"], {"input_ids": ids, "attention_mask": mask})
         return np.asarray(vectors, dtype=np.float32)

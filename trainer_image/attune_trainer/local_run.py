@@ -1,4 +1,4 @@
-"""`attune-trainer run`: all stages on this machine, through the very StageSpecs and functions the pods use. Called by the CLI."""
+"""`attune-trainer run`: all stages on this machine, by the StageSpecs and functions the pods use. Called by the CLI."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +49,9 @@ class LocalRun:
             retriever="run",
             storage=str(self.out),
             config=self.config,
-            data=DataSpec(archive=source, labels=self.labels, min_examples=self.min_examples) if stage is Stage.PREPARE else DataSpec(),
+            data=DataSpec(archive=source, labels=self.labels, min_examples=self.min_examples)
+            if stage is Stage.PREPARE
+            else DataSpec(),
             dataset=dataset,
             model=ArtifactRef(name="model", uri=str(self.out / "model"), digest=model_digest),
         )
@@ -96,7 +98,13 @@ def _say(result: StageResult, console: Console) -> None:
 
 @contextmanager
 def _bar(stage: Stage, console: Console) -> Iterator[Emit]:
-    columns = (TextColumn("  [bold]{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.fields[more]}"))
+    columns = (
+        TextColumn("  [bold]{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[more]}"),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(stage.value, total=100.0, more="")
 
@@ -116,7 +124,13 @@ def _table(metrics: EvaluationMetrics) -> Table:
     table = Table(title=f"{metrics.queries:,} held-out queries over {metrics.documents:,} documents")
     for name in ("", "base", "BM25", "tuned", "tuned − base, 95% CI"):
         table.add_column(name, justify="left" if not name else "right")
-    rows = {"ndcgAt10": "nDCG@10", "mrrAt10": "MRR@10", "recallAt10": "recall@10", "contextPrecision": "context precision", "contextRecall": "context recall"}
+    rows = {
+        "ndcgAt10": "nDCG@10",
+        "mrrAt10": "MRR@10",
+        "recallAt10": "recall@10",
+        "contextPrecision": "context precision",
+        "contextRecall": "context recall",
+    }
     for key, label in rows.items():
         interval = (metrics.intervals or {}).get(key)
         bounds = f"{interval.low:+.3f} … {interval.high:+.3f}" if interval else ""

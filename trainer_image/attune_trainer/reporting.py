@@ -1,6 +1,6 @@
 """Progress of a stage: throttled, with an estimate of the time left. Every stage reports through one Reporter.
 
-In a pod the lines go to standard output, where the operator reads the tail of the log; by hand they feed a progress bar.
+In a pod the lines go to standard output, where the operator reads the tail of the log; by hand a progress bar.
 """
 
 import sys

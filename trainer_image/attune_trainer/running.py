@@ -52,7 +52,9 @@ def run_from_file(stage: Stage, path: Path) -> ExitCode:
         else:
             ended = run(spec, termination)
     _leave_message(ended.result)
-    log.log(logging.INFO if ended.result.succeeded else logging.ERROR, "%s: %s", ended.result.reason, ended.result.message)
+    log.log(
+        logging.INFO if ended.result.succeeded else logging.ERROR, "%s: %s", ended.result.reason, ended.result.message
+    )
     return ended.exit_code
 
 
@@ -68,7 +70,13 @@ def run(spec: StageSpec, termination: Termination, emit: Emit = print_progress) 
             outcome = stages.do(stages.Work(spec, Path(scratch), reporter, termination))
         reporter.close()
         result = StageResult(
-            stage=spec.stage, spec_digest=digest, succeeded=True, reason="Completed", started_at=started, finished_at=_now(), **outcome
+            stage=spec.stage,
+            spec_digest=digest,
+            succeeded=True,
+            reason="Completed",
+            started_at=started,
+            finished_at=_now(),
+            **outcome,
         )
         store.write_text(place, result.to_json(indent=2) + "\n")
         return Ended(result, ExitCode.OK)
@@ -86,13 +94,20 @@ def explained(error: BaseException) -> StageError:
     """Any exception as a StageError: what it is called, what to do, and whether a retry is worth it."""
     if isinstance(error, StageError):
         return error
-    if _says(error, lambda cause: isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT} or DISK_FULL in str(cause)):
+    if _says(
+        error,
+        lambda cause: (
+            (isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}) or DISK_FULL in str(cause)
+        ),
+    ):
         return StoreUnavailable(
-            f"no room left in {tempfile.gettempdir()} ({error}); give the pod more ephemeral storage, or set TMPDIR.", reason="DiskFull"
+            f"no room left in {tempfile.gettempdir()} ({error}); give the pod more ephemeral storage, or set TMPDIR.",
+            reason="DiskFull",
         )
     if _says(error, lambda cause: isinstance(cause, MemoryError) or "OutOfMemory" in type(cause).__name__):
         return StageError(
-            f"out of memory ({error}); give the pod more, or lower batchSize or maxSequenceLength.", reason="OutOfMemory"
+            f"out of memory ({error}); give the pod more, or lower batchSize or maxSequenceLength.",
+            reason="OutOfMemory",
         )
     return StageError(f"{type(error).__name__}: {error}", reason="Unexpected")
 
@@ -136,17 +151,26 @@ def _parse(stage: Stage, text: bytes, path: Path) -> StageSpec:
         spec = StageSpec.from_json(text)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'the file'}: {problem['msg']}" for problem in error.errors()[:5]
+            f"{'.'.join(str(part) for part in problem['loc']) or 'the file'}: {problem['msg']}"
+            for problem in error.errors()[:5]
         )
         raise BadConfig(f"the spec {path} is wrong: {problems}.", reason="BadSpec") from error
     if spec.stage is not stage:
-        raise BadConfig(f"the spec {path} is for stage {spec.stage.value!r}, not for {stage.value!r}.", reason="BadSpec")
+        raise BadConfig(
+            f"the spec {path} is for stage {spec.stage.value!r}, not for {stage.value!r}.", reason="BadSpec"
+        )
     return spec
 
 
 def _failure(stage: Stage, digest: str, reason: str, message: str, started: datetime) -> StageResult:
     return StageResult(
-        stage=stage, spec_digest=digest, succeeded=False, reason=reason, message=message, started_at=started, finished_at=_now()
+        stage=stage,
+        spec_digest=digest,
+        succeeded=False,
+        reason=reason,
+        message=message,
+        started_at=started,
+        finished_at=_now(),
     )
 
 

@@ -24,7 +24,9 @@ class Termination:
             raise self.interrupted(signal.Signals(signum).name)
 
     def interrupted(self, name: str = "SIGTERM", saved: str = "nothing was half-written") -> Interrupted:
-        return Interrupted(f"{name}: {saved}; the next attempt goes on from the last checkpoint or starts this stage again.")
+        return Interrupted(
+            f"{name}: {saved}; the next attempt goes on from the last checkpoint or starts this stage again."
+        )
 
     def check(self) -> None:
         """Raise Interrupted if the end was asked for."""

@@ -10,7 +10,7 @@ from attune_trainer.export.manifest import sha256
 
 
 def local_snapshot(dataset: ArtifactRef | None, scratch: Path) -> Path:
-    """The snapshot's folder: where it lies, if that is local, else a copy. BadData if any file is not as its manifest says."""
+    """The snapshot's folder: where it lies, if that is local, or a copy. BadData if a file is not as its manifest says."""
     if dataset is None:
         raise BadConfig("the stage needs `dataset`, the snapshot that prepare made; it is not in the spec.")
     place = store.resolve(dataset.uri)
@@ -28,4 +28,6 @@ def local_snapshot(dataset: ArtifactRef | None, scratch: Path) -> Path:
 
 
 def _changed(uri: str, why: str) -> BadData:
-    return BadData(f"snapshot {uri}: {why}; it was damaged or changed, run the prepare stage again.", reason="DigestMismatch")
+    return BadData(
+        f"snapshot {uri}: {why}; it was damaged or changed, run the prepare stage again.", reason="DigestMismatch"
+    )

@@ -1,4 +1,4 @@
-"""What each stage does: StageSpec in, the matching part of a StageResult out. Called by `running`, for a pod and by hand alike."""
+"""What each stage does: StageSpec in, part of a StageResult out. Called by `running`, in a pod and by hand."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -57,7 +57,9 @@ def layout_of(spec: StageSpec) -> Layout:
 def do(work: Work) -> Outcome:
     """Do the stage. Raises a StageError for everything that can be foreseen."""
     if work.spec.type is not ModelType.EMBEDDING and work.spec.stage is not Stage.PREPARE:
-        raise BadConfig(f"type {work.spec.type.value!r} is not available yet; this trainer does embedding.", reason="NotSupported")
+        raise BadConfig(
+            f"type {work.spec.type.value!r} is not available yet; this trainer does embedding.", reason="NotSupported"
+        )
     stages: dict[Stage, Callable[[Work], Outcome]] = {
         Stage.PREPARE: _prepare,
         Stage.TRAIN: _train,
@@ -65,7 +67,10 @@ def do(work: Work) -> Outcome:
         Stage.EVALUATE: _evaluate,
     }
     if work.spec.stage not in stages:
-        raise BadConfig(f"stage {work.spec.stage.value!r} is not available yet; there are {', '.join(stages)}.", reason="NotSupported")
+        raise BadConfig(
+            f"stage {work.spec.stage.value!r} is not available yet; there are {', '.join(stages)}.",
+            reason="NotSupported",
+        )
     return stages[work.spec.stage](work)
 
 
@@ -83,8 +88,8 @@ def _prepare(work: Work) -> Outcome:
     summary = prepare(work.spec, encode_factory=encode_factory, report=work.reporter.update)
     sources = ", ".join(f"{name} {count:,}" for name, count in summary.by_source.items()) or "none"
     return {
-        "message": f"{summary.examples:,} training pairs ({sources}), {summary.validation_examples or 0:,} for validation, "
-        f"{summary.held_out_queries or 0:,} held-out queries over {summary.documents or 0:,} documents.",
+        "message": f"{summary.examples:,} training pairs ({sources}), {summary.validation_examples or 0:,} for "
+        f"validation, {summary.held_out_queries or 0:,} held-out queries over {summary.documents or 0:,} documents.",
         "dataset": summary,
     }
 
@@ -118,7 +123,7 @@ def _train(work: Work) -> Outcome:
 
 def _trained_message(metrics: TrainingMetrics) -> str:
     validated = (
-        f"validation nDCG@10 {metrics.validation_ndcg_at10:.3f} after epoch {metrics.best_epoch:g}, whose weights were kept"
+        f"validation nDCG@10 {metrics.validation_ndcg_at10:.3f} after epoch {metrics.best_epoch:g}, the weights kept"
         if metrics.validation_ndcg_at10 is not None and metrics.best_epoch is not None
         else "no validation pairs, so the last weights were kept"
     )
@@ -140,7 +145,9 @@ def _import(work: Work) -> Outcome:
     declared = int(model.max_seq_length or base_model.position_limit(model) or spec.config.max_sequence_length)
     model.max_seq_length = min(declared, spec.config.max_sequence_length)
     work.reporter.update(30)
-    provenance = Provenance(source="import", base_model=spec.config.base_model, license=base_model.licence(folder), config=spec.config)
+    provenance = Provenance(
+        source="import", base_model=spec.config.base_model, license=base_model.licence(folder), config=spec.config
+    )
     summary = _publish(work, model, provenance, None)
     return {"message": f"{spec.config.base_model} exported: {summary.dimensions} dimensions.", "model": summary}
 
@@ -208,5 +215,3 @@ def evaluated_message(metrics: EvaluationMetrics) -> str:
         f"nDCG@10 {old}{metrics.ndcg_at10 or 0:.3f} ({change}{bounds}) on {metrics.queries} queries over "
         f"{metrics.documents} documents: {metrics.verdict}{bm25}."
     )
-
-

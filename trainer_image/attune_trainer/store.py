@@ -10,7 +10,6 @@ Errors: BadData(DataNotFound) where nothing lies at an address, BadConfig for an
 StoreUnavailable for the rest, after a few retries where a retry can help.
 """
 
-import errno
 import os
 import shutil
 import tempfile
@@ -21,25 +20,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import fsspec  # type: ignore[import-untyped]
 import stamina
 
 from attune_trainer.errors import BadConfig, BadData, StageError, StoreUnavailable
+from attune_trainer.store_errors import ATTEMPTS, explained, of_the_store, worth_a_retry
 
 T = TypeVar("T")
 
 MANIFEST = "manifest.json"
 PVC_ROOT_VARIABLE = "ATTUNE_PVC_ROOT"
-ATTEMPTS, SECONDS_IN_ALL, LONGEST_WAIT = 5, 60.0, 8.0
+SECONDS_IN_ALL, LONGEST_WAIT = 60.0, 8.0
 ABANDONED_AFTER_SECONDS = 24 * 3600
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REMOTE = {"s3", "gs", "https", "http"}
-# The client libraries' own errors, recognised by package so that none of them is imported for a local path.
-_CLIENT_LIBRARIES = {"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "urllib3", "fsspec"}
-_FINAL_CLIENT_ERRORS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +73,7 @@ def resolve(uri: str) -> Place:
     if scheme == "pvc":
         if ".." in PurePosixPath(rest).parts:
             raise BadConfig(f"{uri}: '..' would leave the claim; write the path without it", reason="BadAddress")
-        root = Path(os.environ.get(PVC_ROOT_VARIABLE, "/mnt/pvc"))
-        return Place(uri, "file", str(root / rest.strip("/")))
+        return Place(uri, "file", str(_pvc_root() / rest.strip("/")))
     if scheme in _REMOTE:
         return Place(uri, scheme, uri if scheme.startswith("http") else rest.rstrip("/"))
     raise BadConfig(
@@ -91,7 +85,7 @@ def resolve(uri: str) -> Place:
 def _options(scheme: str) -> dict[str, Any]:
     """Retrying is done here, once; the clients' own retries on top would turn a minute into a quarter of an hour."""
     if scheme == "s3":
-        client = {"retries": {"max_attempts": 1, "mode": "standard"}, "connect_timeout": 10, "read_timeout": 60}
+        client = {"retries": {"total_max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
         return {"use_listings_cache": False, "config_kwargs": client}
     return {"use_listings_cache": False} if scheme in {"gs", "http", "https"} else {}
 
@@ -102,8 +96,6 @@ def _options(scheme: str) -> dict[str, Any]:
 def exists(uri: str) -> bool:
     """True for a file and for a folder with something in it."""
     place = resolve(uri)
-    if place.local:
-        return Path(place.path).exists()
     try:
         _guarded(place, "look up", lambda: place.fs.info(place.path))
     except BadData:
@@ -131,9 +123,16 @@ def list_names(uri: str) -> list[str]:
         found = _guarded(place, "list", lambda: place.fs.ls(place.path, detail=False))
     except BadData:
         return []
-    own = PurePosixPath(place.path).name
-    names = {PurePosixPath(str(item).rstrip("/")).name for item in found}
-    return sorted(name for name in names if name and not (name == own and len(names) == 1 and not place.local))
+    paths = {str(item).rstrip("/") for item in found} - {place.path.rstrip("/")}
+    return sorted(PurePosixPath(path).name for path in paths)
+
+
+def list_files(uri: str) -> list[str]:
+    """Paths of all files below a folder, relative to it, sorted; empty where the folder is not there."""
+    place = resolve(uri)
+    prefix = place.path.rstrip("/") + "/"
+    found = _guarded(place, "list", lambda: place.fs.find(place.path))
+    return sorted(str(path).removeprefix(prefix) for path in found if str(path).startswith(prefix))
 
 
 @contextmanager
@@ -168,14 +167,10 @@ def fetch_folder(uri: str, local_dir: Path) -> Path:
         raise BadData(f"{uri}: no published folder there ({MANIFEST} is missing)", reason="DataNotFound")
 
     def fetch(staging: Path) -> None:
-        if place.local:
-            shutil.copytree(place.path, staging, dirs_exist_ok=True)
-            return
-        prefix = place.path.rstrip("/") + "/"
-        for path in place.fs.find(place.path):
-            target = staging / str(path).removeprefix(prefix)
+        for name in list_files(uri):
+            target = staging / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            place.fs.get_file(path, str(target))
+            place.fs.get_file(place.child(name).path, str(target))
 
     _guarded(place, "fetch", lambda: _appear(local_dir.absolute(), fetch))
     return local_dir
@@ -231,7 +226,17 @@ def _writable(uri: str) -> Place:
         raise BadConfig(
             f"{uri}: http(s) can only be read; write to file://, pvc://, s3:// or gs://", reason="BadAddress"
         )
+    if uri.startswith("pvc://"):
+        claim = _pvc_root() / uri.removeprefix("pvc://").partition("/")[0]
+        if not claim.is_dir():  # creating it would write into the container, and be lost with it
+            raise StoreUnavailable(
+                f"{uri}: the claim is not mounted at {claim}; check the volume, or {PVC_ROOT_VARIABLE}"
+            )
     return place
+
+
+def _pvc_root() -> Path:
+    return Path(os.environ.get(PVC_ROOT_VARIABLE, "/mnt/pvc"))
 
 
 def _upload(local_dir: Path, place: Place) -> None:
@@ -328,67 +333,12 @@ def _guarded(place: Place, action: str, run: Callable[[], T]) -> T:
     """Run with retries; whatever the store's clients raise comes out as a StageError that names the address."""
     try:
         for attempt in stamina.retry_context(
-            on=_worth_a_retry, attempts=ATTEMPTS, timeout=SECONDS_IN_ALL, wait_initial=0.2, wait_max=LONGEST_WAIT
+            on=worth_a_retry, attempts=ATTEMPTS, timeout=SECONDS_IN_ALL, wait_initial=0.2, wait_max=LONGEST_WAIT
         ):
             with attempt:
                 return run()
     except Exception as error:
-        if isinstance(error, StageError) or not _of_the_store(error):
+        if isinstance(error, StageError) or not of_the_store(error):
             raise
-        raise _explained(place, action, error) from error
+        raise explained(error, action, place.uri, place.scheme, place.path) from error
     raise AssertionError("stamina returns or raises")
-
-
-def _of_the_store(error: Exception) -> bool:
-    return isinstance(error, OSError | shutil.Error) or type(error).__module__.partition(".")[0] in _CLIENT_LIBRARIES
-
-
-def _worth_a_retry(error: Exception) -> bool:
-    if isinstance(error, shutil.Error | StageError) or not _of_the_store(error):
-        return False
-    final = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-    if isinstance(error, final) or type(error).__name__ in _FINAL_CLIENT_ERRORS:
-        return False
-    return not (isinstance(error, OSError) and error.errno in {*_DISK_FULL, errno.EROFS})
-
-
-def _explained(place: Place, action: str, error: Exception) -> StageError:
-    cause = f"{type(error).__name__}: {error}"
-    number = error.errno if isinstance(error, OSError) else None
-    if isinstance(error, FileNotFoundError):
-        where = f" (looked for {place.path})" if place.local and place.path != place.uri else ""
-        return BadData(
-            f"{place.uri}: not found{where}; check the address, and that the volume is mounted", reason="DataNotFound"
-        )
-    if isinstance(error, IsADirectoryError | NotADirectoryError):
-        return BadData(f"{place.uri}: cannot {action}: {cause}; the address must name a file", reason="NotAFile")
-    if number in _DISK_FULL or (isinstance(error, shutil.Error) and os.strerror(errno.ENOSPC) in str(error)):
-        return StoreUnavailable(
-            f"{place.uri}: the disk is full ({cause}); nothing was left behind; make room or use a larger volume"
-        )
-    if isinstance(error, PermissionError) or number == errno.EROFS or type(error).__name__ in _FINAL_CLIENT_ERRORS:
-        return StoreUnavailable(f"{place.uri}: not allowed to {action}: {cause}; check {_rights(place)}")
-    return StoreUnavailable(
-        f"{place.uri}: could not {action}, {ATTEMPTS} attempts: {cause}; check {_connection(place)}"
-    )
-
-
-def _rights(place: Place) -> str:
-    return {
-        "file": "owner and mode of the folder, and that the volume is not read-only",
-        "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy (storage.secretRef)",
-        "gs": "GOOGLE_APPLICATION_CREDENTIALS and the bucket's policy (storage.secretRef)",
-    }.get(place.scheme, "that the address needs no login")
-
-
-def _connection(place: Place) -> str:
-    if place.scheme == "s3":
-        endpoint = (
-            os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "the default endpoint of AWS"
-        )
-        return f"that {endpoint} (AWS_ENDPOINT_URL) answers from this pod, and AWS_REGION"
-    if place.scheme == "gs":
-        return "that the Google Cloud Storage endpoint answers from this pod"
-    if place.local:
-        return "the volume"
-    return f"that {urlsplit(place.uri).netloc} answers from this pod"

@@ -37,7 +37,10 @@ class Discovery:
         if kind not in known:
             known = self._known[api_version] = await self.kinds(api_version)
         if kind not in known:
-            raise NotFound(f"the cluster has no kind {kind} in {api_version}; install the CRDs: kubectl apply -f crds/")
+            raise NotFound(
+                f"the cluster has no kind {kind} in {api_version}; "
+                "if it is one of ours: kubectl apply --server-side -k crds/"
+            )
         return known[kind]
 
     async def kinds(self, api_version: str) -> dict[str, Resource]:

@@ -134,6 +134,7 @@ class Lease:
             record = await self.store.get(self._ref)
             if record is None:
                 return await self.store.create(self._new())
+            record.setdefault("spec", {})  # somebody may have made an empty one
             self._see(record)
         holder = record["spec"].get("holderIdentity")
         if holder and holder != self.identity and self.clock() < self._seen_at + self._others_seconds(record):

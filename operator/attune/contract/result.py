@@ -46,17 +46,17 @@ class DatasetSummary(Contract):
 class ModelSummary(Contract):
     """An exported artifact."""
 
-    uri: str
+    uri: str = Field(description="Folder of the artifact.")
     digest: str = Field(description="sha256 of its manifest.json, which holds the sha256 of every file.")
-    dimensions: int | None = Field(None, ge=1)
+    dimensions: int | None = Field(None, ge=1, description="Length of its vectors; absent for rerankers.")
     embedding_space: str | None = Field(None, description="Digest of weights, pooling, normalization and prompts.")
-    training: TrainingMetrics | None = None
+    training: TrainingMetrics | None = Field(None, description="What training reported; absent for imports.")
 
 
 class EvaluationSummary(Contract):
     """Numbers of an evaluate stage."""
 
-    metrics: EvaluationMetrics
+    metrics: EvaluationMetrics = Field(description="What was measured.")
     not_measured: dict[str, str] = Field(default_factory=dict, description="Metric → why it is absent.")
 
 

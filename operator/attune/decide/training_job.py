@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from attune.api import Phase, TrainingJob, TrainingJobStatus, kinds, set_condition
-from attune.api.common import Compute
+from attune.api import Compute
 from attune.contract import Stage, StageResult
 from attune.decide import gates, refusals
 from attune.decide.decision import NOTHING, Decision, Event

@@ -23,7 +23,7 @@ from attune import __version__
 from attune.errors import ClusterError
 from attune.workqueue import Key
 
-disable_created_metrics()  # one more series a counter, which nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series a counter, which nobody asks for
 
 _DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 

@@ -1,4 +1,4 @@
-"""/metrics, /healthz and /readyz over HTTP. `runtime` starts it before anything else: probes get words from the start."""
+"""/metrics, /healthz and /readyz over HTTP. `runtime` starts it before anything else, so probes get words at once."""
 
 from collections.abc import Awaitable, Callable
 

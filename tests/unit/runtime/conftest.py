@@ -47,7 +47,7 @@ class ApiServer:
                 answer = await answer if asyncio.iscoroutine(answer) else answer
                 if answer is not None:
                     return answer
-        if path in self.groups or path.startswith(("/api/", "/apis/")) and path.count("/") in {2, 3} and "v" in path:
+        if path in self.groups or (path.startswith(("/api/", "/apis/")) and path.count("/") in {2, 3} and "v" in path):
             return self._discover(path)
         body = json.loads(await request.read() or b"null")
         return getattr(self, f"_{request.method.lower()}")(request, path, body)

@@ -121,7 +121,9 @@ async def test_log_tail_is_text_or_empty(cluster, api):
 )
 async def test_every_refusal_becomes_its_error_with_the_servers_words(cluster, api, refuse, status, reason, error):
     api.faults = [lambda _: refuse(status, reason, "spec.epochs: must be at least 1")]
-    with pytest.raises(error, match=r"POST /apis/batch/v1/namespaces/team/jobs: spec.epochs: must be at least 1 \(HTTP") as e:
+    with pytest.raises(
+        error, match=r"POST /apis/batch/v1/namespaces/team/jobs: spec.epochs: must be at least 1 \(HTTP"
+    ) as e:
         await cluster.create(JOB)
     assert type(e.value) is error
     assert e.value.status == status
@@ -171,7 +173,7 @@ async def test_a_page_of_a_proxy_is_unavailable_not_an_object(cluster, api):
 
 
 async def test_an_unknown_kind_says_what_to_install_and_is_found_once_it_is_there(cluster, api):
-    with pytest.raises(NotFound, match="kubectl apply -f crds/"):
+    with pytest.raises(NotFound, match="kubectl apply --server-side -k crds/"):
         await cluster.get(Ref("attune.dev/v1alpha1", "Retriever", "team", "a"))
     api.groups["/apis/attune.dev/v1alpha1"] = {"Retriever": "retrievers"}
     assert await cluster.get(Ref("attune.dev/v1alpha1", "Retriever", "team", "a")) is None
@@ -203,7 +205,7 @@ async def test_no_write_leaves_a_process_that_does_not_lead(transport, api):
 
 @pytest.mark.parametrize("warm", [True, False])
 async def test_a_process_that_was_paused_while_it_connected_does_not_write(transport, api, warm):
-    """The fence is open when the write begins, and closed when the connection stands (a new one, or one of the pool)."""
+    """The fence is open when the write begins, and closed when the connection (new or pooled) stands."""
     answers = iter([None, NotLeader("deposed")])
 
     def fence() -> None:

@@ -155,6 +155,17 @@ async def test_a_renewal_whose_answer_was_lost_does_not_depose(cluster, api):
     assert lease.held
 
 
+async def test_an_empty_lease_that_somebody_made_is_taken(cluster):
+    await cluster.create(
+        {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": "op", "namespace": "attune-system"},
+        }
+    )
+    assert await candidate(cluster, "first")._try()
+
+
 async def test_a_released_lease_is_taken_at_once(cluster):
     leader, standby = candidate(cluster, "leader"), candidate(cluster, "standby")
     assert await leader._try()
@@ -176,7 +187,10 @@ async def test_releasing_does_not_take_the_lease_from_the_next_leader(cluster, a
 
 
 async def test_acquire_waits_out_an_api_server_that_fails(cluster, api, refuse):
-    api.faults = [lambda _: refuse(503, "ServiceUnavailable", "starting"), lambda _: refuse(403, "Forbidden", "no role yet")]
+    api.faults = [
+        lambda _: refuse(503, "ServiceUnavailable", "starting"),
+        lambda _: refuse(403, "Forbidden", "no role yet"),
+    ]
     lease = candidate(cluster, "patient")
     lease.seconds = 1
     async with asyncio.timeout(5):

@@ -52,10 +52,22 @@ def test_an_empty_variable_is_an_absent_one():
         ("ATTUNE_HTTP_PORT", "70000", 'ATTUNE_HTTP_PORT="70000": allowed are whole numbers ≥ 0, ≤ 65535'),
         ("ATTUNE_REQUEST_SECONDS", "-1", 'ATTUNE_REQUEST_SECONDS="-1": allowed are numbers > 0, ≤ 300'),
         ("ATTUNE_LOG_LEVEL", "loud", 'ATTUNE_LOG_LEVEL="loud": allowed are debug, info, warning, error'),
-        ("ATTUNE_LEASE_NAME", "My_Lease", 'ATTUNE_LEASE_NAME="My_Lease": allowed are lower-case letters, digits and hyphens'),
-        ("ATTUNE_NAMESPACES", "a,B", "ATTUNE_NAMESPACES=\"a,B\": 'B' is no namespace; allowed are names like team-a,team-b, or nothing for all"),
+        (
+            "ATTUNE_LEASE_NAME",
+            "My_Lease",
+            'ATTUNE_LEASE_NAME="My_Lease": allowed are lower-case letters, digits and hyphens',
+        ),
+        (
+            "ATTUNE_NAMESPACES",
+            "a,B",
+            "ATTUNE_NAMESPACES=\"a,B\": 'B' is no namespace; allowed are names like team-a,team-b, or nothing for all",
+        ),
         ("ATTUNE_NAMESPACES", "a,a", "ATTUNE_NAMESPACES names a namespace twice; name each once"),
-        ("ATTUNE_KUBECONFIG", "/no/file", 'ATTUNE_KUBECONFIG="/no/file": no such file; allowed is the path of a kubeconfig'),
+        (
+            "ATTUNE_KUBECONFIG",
+            "/no/file",
+            'ATTUNE_KUBECONFIG="/no/file": no such file; allowed is the path of a kubeconfig',
+        ),
     ],
 )
 def test_a_bad_value_is_one_line_that_names_the_variable_and_what_is_allowed(variable, value, line):

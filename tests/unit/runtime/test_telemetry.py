@@ -69,7 +69,7 @@ async def test_probes_answer_in_words_and_metrics_in_the_text_format():
     port = await server.start("127.0.0.1", 0)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         assert (await client.get("/healthz")).text == "ok\n"
-        problems.append("the CRDs of Retriever are missing: kubectl apply -f crds/")
+        problems.append("the CRDs of Retriever are missing: kubectl apply --server-side -k crds/")
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.text) == (503, problems[0] + "\n")
         problems.clear()

@@ -12,7 +12,7 @@ from attune_trainer.data.normalize import UNSPACED
 
 _TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]{{2,}}")
 _STOP = frozenset(STOPWORDS_EN)
-_BLOCK = 512
+_REPORT_EVERY = 512
 
 
 def tokens(text: str) -> list[str]:
@@ -37,16 +37,28 @@ class Bm25:
         k = min(k, self.size)
         rows = np.zeros((len(queries), k), np.int64)
         scores = np.zeros((len(queries), k), np.float32)
-        for start in range(0, len(queries), _BLOCK):
-            report(start / len(queries))
-            asked = [tokens(query) for query in queries[start : start + _BLOCK]]
-            some = [number for number, words in enumerate(asked) if words]
-            if self._index is None or not some or k == 0:
-                continue
-            found = self._index.retrieve([asked[n] for n in some], k=k, show_progress=False)
-            order = np.lexsort((found.documents, -found.scores), axis=1)
-            at = np.array(some) + start
-            rows[at] = np.take_along_axis(found.documents, order, 1)
-            scores[at] = np.take_along_axis(found.scores, order, 1)
+        for number, query in enumerate(queries):
+            if number % _REPORT_EVERY == 0:
+                report(number / len(queries))
+            asked = tokens(query)
+            if self._index is not None and asked:
+                found, values = _best(self._index.get_scores(asked), k)
+                rows[number, : len(found)], scores[number, : len(found)] = found, values
         report(1.0)
         return rows, scores
+
+
+def _best(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Positions of the k best scores above 0, equal ones by position.
+
+    bm25s' own top-k partitions all scores, most of them an equal 0: 37 ms a query on 100,000 texts, against 1 ms here.
+    """
+    hits = np.flatnonzero(scores > 0)
+    values = scores[hits]
+    if len(hits) > k:
+        worst = np.partition(values, len(values) - k)[len(values) - k]
+        better, equal = np.flatnonzero(values > worst), np.flatnonzero(values == worst)
+        chosen = np.concatenate([better, equal[: k - len(better)]])
+        hits, values = hits[chosen], values[chosen]
+    order = np.lexsort((hits, -values))
+    return hits[order], values[order]

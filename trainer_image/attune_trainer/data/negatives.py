@@ -7,7 +7,7 @@ another known answer of the same query, a text close to the positive, a document
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,18 +154,24 @@ class _Chooser:
 
     def choose(self, pair: Pair, query: Vectors, score: float, ranked: tuple[list[int], list[int]]) -> Pair:
         """`pair` with its negatives; `score`: the positive's; `ranked`: the dense and the lexical candidates."""
-        positive = self.row[pair.doc_id]
         line = score - (1 - self.mining.relative_margin) * abs(score)
         taken = self._rejected(pair)
-        for candidate in self._in_turns(ranked, pair):
-            if len(taken) >= self.mining.per_query:
-                break
-            if candidate in taken:
-                continue
-            if float(self.vectors[candidate] @ query) >= line:
-                self.above_line += 1
-            elif not self._close(positive, candidate):
-                taken.append(candidate)
+        known = self.pool.positives.get(pair.query_id, ())
+        seen = {self.row[identifier] for identifier in (*known, pair.doc_id) if identifier in self.row} | set(taken)
+
+        def acceptable(ranking: list[int]) -> Iterator[int]:
+            for candidate in ranking:
+                if candidate in seen:
+                    continue
+                seen.add(candidate)
+                if float(self.vectors[candidate] @ query) >= line:
+                    self.above_line += 1
+                elif not self._close(self.row[pair.doc_id], candidate):
+                    yield candidate
+
+        in_turns = chain.from_iterable(zip_longest(*map(acceptable, ranked)))
+        mined = (candidate for candidate in in_turns if candidate is not None)
+        taken += islice(mined, self.mining.per_query - len(taken))
         chosen = [self.documents[row] for row in taken]
         return replace(pair, neg=tuple(d.content for d in chosen), neg_ids=tuple(d.id for d in chosen))
 
@@ -173,15 +179,6 @@ class _Chooser:
         """What people called wrong goes first, whatever it scores."""
         ids = [identifier for identifier in self.pool.rejected.get(pair.query_id, ()) if identifier in self.train]
         return [self.row[identifier] for identifier in ids if identifier != pair.doc_id][: self.mining.per_query]
-
-    def _in_turns(self, ranked: tuple[list[int], list[int]], pair: Pair) -> Iterator[int]:
-        """Candidates from both rankings alternately, each once, without what is known to be right."""
-        known = self.pool.positives.get(pair.query_id, ())
-        seen = {self.row[identifier] for identifier in known if identifier in self.row} | {self.row[pair.doc_id]}
-        for candidate in chain.from_iterable(zip_longest(*ranked)):
-            if candidate is not None and candidate not in seen:
-                seen.add(candidate)
-                yield candidate
 
     def _close(self, positive: int, candidate: int) -> bool:
         others = self.position[[candidate]]

@@ -97,7 +97,7 @@ class RowFile:
                     continue
                 self.lines += 1
                 try:
-                    row = json.loads(raw.decode())
+                    row = json.loads(raw.decode().rstrip())
                 except UnicodeDecodeError as error:
                     self._break(number, f"not UTF-8 at byte {start + error.start} of the file")
                 except (json.JSONDecodeError, RecursionError) as error:

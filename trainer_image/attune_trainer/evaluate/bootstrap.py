@@ -1,7 +1,8 @@
 """Paired bootstrap by document: how sure a difference between two models is. Pure; called by `evaluate.measure`.
 
-Queries on one document succeed and fail together, so documents are drawn, with all their queries (cluster bootstrap; Davison
-& Hinkley 1997, 3.8). Both models are measured on the same draw, so what makes a query hard cancels out (Koehn 2004).
+Queries on one document succeed and fail together, so documents are drawn, with all their queries (cluster bootstrap;
+Davison & Hinkley 1997, 3.8). Both models are measured on the same draw, so what makes a query hard cancels out (Koehn
+2004).
 """
 
 from collections.abc import Sequence

@@ -33,7 +33,9 @@ def evaluate_folders(
 def open_encoder(folder: Path) -> Encoder:
     """An exported artifact by its ONNX files, once verified; any other folder as a sentence-transformers model."""
     if not folder.is_dir():
-        raise BadData(f"{folder} is no folder; give an exported artifact or a sentence-transformers model.", reason="DataNotFound")
+        raise BadData(
+            f"{folder} is no folder; give an exported artifact or a sentence-transformers model.", reason="DataNotFound"
+        )
     if (folder / manifest.NAME).is_file() and (folder / "onnx").is_dir():
         from attune_trainer.export.artifact import open_verified
 

@@ -1,4 +1,4 @@
-"""The evaluate stage: candidate, active version, base model and BM25 on the same held-out queries. Called by `stages`."""
+"""The evaluate stage: candidate, active version, base model and BM25 on one held-out set. Called by `stages`."""
 
 import logging
 from collections.abc import Callable
@@ -55,7 +55,12 @@ class Contenders:
 
 
 def evaluate(
-    contenders: Contenders, held_out: HeldOut, config: EvaluationConfig, *, seed: int, report: Callable[[float, float], Advance]
+    contenders: Contenders,
+    held_out: HeldOut,
+    config: EvaluationConfig,
+    *,
+    seed: int,
+    report: Callable[[float, float], Advance],
 ) -> EvaluationSummary:
     """Measure all, compare the candidate with the active version or, where none is active, with the base model.
 
@@ -96,7 +101,9 @@ def measure_bm25(held_out: HeldOut, *, k: int) -> Measured:
     return measure_rankings(rankings, held_out, k=k)
 
 
-def _active(contenders: Contenders, candidate: Measured, held_out: HeldOut, k: int, advance: Advance) -> Measured | None:
+def _active(
+    contenders: Contenders, candidate: Measured, held_out: HeldOut, k: int, advance: Advance
+) -> Measured | None:
     if contenders.active is None:
         return None
     if contenders.active.same_space(contenders.candidate):
@@ -122,7 +129,8 @@ def _score(measured: RetrievalMetrics, config: EvaluationConfig) -> tuple[float 
         by_name = {camel(name): value for name, value in measured.model_dump().items() if value is not None}
         if config.score_metric not in by_name:
             raise BadConfig(
-                f"evaluation.scoreMetric {config.score_metric!r} was not measured; measured were {', '.join(sorted(by_name))}.",
+                f"evaluation.scoreMetric {config.score_metric!r} was not measured; "
+                f"measured were {', '.join(sorted(by_name))}.",
                 reason="ScoreMetricNotMeasured",
             )
         return by_name[config.score_metric], config.score_metric

@@ -1,4 +1,4 @@
-"""The held-out set in BEIR's form: corpus, queries, judgements. Read by the evaluate stage and `attune-trainer evaluate`."""
+"""The held-out set in BEIR's form: corpus, queries, judgements. Read by `compare`'s stage and `by_hand`."""
 
 import csv
 import json
@@ -27,10 +27,10 @@ class HeldOut:
 def read(corpus: Path, queries: Path, qrels: Path | None) -> HeldOut:
     """Read three BEIR files; without `qrels`, `queries` holds lines {"query", "id"[, "grade"]} of its own.
 
-    A corpus in the form of an archive ({"id", "title", "content"}) is read without its titles, as queries are often titles.
+    A corpus in the form of an archive ({"id", "title", "content"}) is read without titles: they are often the queries.
     """
     documents, texts = _corpus(corpus)
-    asked, grades = (_labelled(queries) if qrels is None else (_queries(queries), _qrels(qrels)))
+    asked, grades = _labelled(queries) if qrels is None else (_queries(queries), _qrels(qrels))
     known = set(documents)
     found = {
         query: {doc: grade for doc, grade in grades[query].items() if doc in known}
@@ -95,7 +95,9 @@ def _labelled(path: Path) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
     grades: dict[str, dict[str, int]] = {}
     for number, row in _rows(path):
         if not isinstance(row.get("query"), str) or "id" not in row:
-            raise BadData(f'{path} line {number} lacks "query" or "id" (it has {sorted(row)}); give --qrels for BEIR queries.')
+            raise BadData(
+                f'{path} line {number} lacks "query" or "id" (it has {sorted(row)}); give --qrels for BEIR queries.'
+            )
         grades.setdefault(row["query"], {})[str(row["id"])] = int(row.get("grade", 1))
     return {query: query for query in grades}, grades
 

@@ -35,10 +35,13 @@ def measure_encoder(
     total = len(held_out.texts)
     for start in range(0, total, BLOCK_DOCUMENTS):
         texts = held_out.texts[start : start + BLOCK_DOCUMENTS]
-        inner = (lambda share, s=start, n=len(texts): advance((s + share * n) / total)) if advance else None  # type: ignore[misc]
-        search.add(encoder.encode(texts, "document", inner), start)
+        search.add(encoder.encode(texts, "document", _part(advance, start / total, len(texts) / total)), start)
     rankings = [[held_out.documents[position] for position in row] for row in search.positions]
     return measure_rankings(rankings, held_out, k=k)
+
+
+def _part(advance: Callable[[float], None] | None, begin: float, width: float) -> Callable[[float], None] | None:
+    return (lambda share: advance(begin + share * width)) if advance else None
 
 
 def measure_rankings(rankings: list[list[str]], held_out: HeldOut, *, k: int = 10) -> Measured:
@@ -52,7 +55,9 @@ def measure_rankings(rankings: list[list[str]], held_out: HeldOut, *, k: int = 1
     )
 
 
-def intervals(candidate: Measured, other: Measured, held_out: HeldOut, *, resamples: int, seed: int) -> dict[str, Interval]:
+def intervals(
+    candidate: Measured, other: Measured, held_out: HeldOut, *, resamples: int, seed: int
+) -> dict[str, Interval]:
     """95% intervals of candidate minus other by measure, named as in the contract's JSON."""
     documents = held_out.clusters()
     return {

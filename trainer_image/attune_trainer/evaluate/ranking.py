@@ -13,7 +13,7 @@ Grades = Mapping[str, int]
 
 
 def ndcg(ranked: Sequence[str], grades: Grades, k: int = 10) -> float:
-    """Normalized discounted cumulative gain with linear gain, as trec_eval's ndcg_cut (Järvelin & Kekäläinen 2002, eq. 5).
+    """Normalized discounted cumulative gain with linear gain, trec_eval's ndcg_cut (Järvelin & Kekäläinen 2002).
 
     DCG = sum over ranks i = 1..k of grade_i / log2(i + 1), divided by the DCG of the ideal order.
     """
@@ -40,7 +40,7 @@ def recall(ranked: Sequence[str], grades: Grades, k: int = 10) -> float:
 def context_precision(ranked: Sequence[str], grades: Grades, k: int = 10) -> float:
     """RAGAS' Context Precision@K with relevance judged by document ids.
 
-    Sum over ranks i = 1..k of precision@i times relevance_i, divided by the number of relevant documents among the first k.
+    Sum over ranks i = 1..k of precision@i times relevance_i, divided by the number of relevant ones among the first k.
     https://docs.ragas.io/en/stable/concepts/metrics/available_metrics/context_precision/
     """
     hits, total = 0, 0.0
@@ -66,7 +66,9 @@ class TopK:
     def add(self, block: NDArray[np.float32], start: int) -> None:
         """Score a block of document vectors whose first one has the position `start` in the corpus."""
         scores = np.hstack([self.scores, self.queries @ block.T])
-        positions = np.hstack([self.positions, np.broadcast_to(np.arange(start, start + len(block)), (len(self.queries), len(block)))])
+        positions = np.hstack(
+            [self.positions, np.broadcast_to(np.arange(start, start + len(block)), (len(self.queries), len(block)))]
+        )
         order = np.lexsort((positions, -scores), axis=1)[:, : self.k]
         self.scores = np.take_along_axis(scores, order, axis=1)
         self.positions = np.take_along_axis(positions, order, axis=1)

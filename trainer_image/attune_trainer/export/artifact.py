@@ -29,7 +29,10 @@ GOLDEN_TEXTS: tuple[tuple[Role, str], ...] = (
     ("query", "How do I renew a certificate before it expires?"),
     ("query", "naïve café, 東京, Привет, 👋"),
     ("query", "a"),
-    ("document", "Rotation replaces the key of a certificate. The old one stays valid until its clients have the new one."),
+    (
+        "document",
+        "Rotation replaces the key of a certificate. The old one stays valid until its clients have the new one.",
+    ),
     ("document", "def main(argv: list[str]) -> int:\n    return 0"),
     ("document", "1234567890 --- !!! ???"),
     ("document", "A long document is cut where the model's window ends. " * 120),

@@ -53,7 +53,8 @@ def file_digests(folder: Path) -> tuple[FileDigest, ...]:
     """Every file below `folder` except the manifest itself, sorted by path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / NAME)
     return tuple(
-        FileDigest(path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=sha256(path)) for path in files
+        FileDigest(path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=sha256(path))
+        for path in files
     )
 
 
@@ -84,11 +85,15 @@ def verified(folder: Path, expected: str | None) -> Manifest:
     manifest = read(folder)
     found = sha256(folder / NAME)
     if expected is not None and found != expected:
-        raise BadData(f"{folder / NAME} has digest {found}, expected {expected}: the artifact was changed.", reason=CORRUPT)
+        raise BadData(
+            f"{folder / NAME} has digest {found}, expected {expected}: the artifact was changed.", reason=CORRUPT
+        )
     for file in manifest.files:
         path = folder / file.path
         if not path.is_file():
             raise BadData(f"{path} is missing from the artifact.", reason=CORRUPT)
         if path.stat().st_size != file.bytes or sha256(path) != file.sha256:
-            raise BadData(f"{path} does not have the digest of the manifest: it is damaged or was changed.", reason=CORRUPT)
+            raise BadData(
+                f"{path} does not have the digest of the manifest: it is damaged or was changed.", reason=CORRUPT
+            )
     return manifest

@@ -1,7 +1,7 @@
 """The model as one ONNX graph: tokens in, unit vectors out. Called by `artifact.write`.
 
-Own export, because optimum pins transformers < 5. Pooling and normalization are inside the graph, batch and sequence are
-dynamic, so a server needs no knowledge of the model.
+Own export, because optimum pins transformers < 5. Pooling and normalization are inside the graph, batch and sequence
+are dynamic, so a server needs no knowledge of the model.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 INPUTS = ["input_ids", "attention_mask"]
-OUTPUT = "embedding"
+OUTPUT = "sentence_embedding"
 SINGLE_FILE_BYTES = 1_800_000_000
 """A protobuf ends at 2 GiB; larger weights go beside the graph."""
 

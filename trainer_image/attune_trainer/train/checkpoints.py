@@ -1,6 +1,6 @@
 """Checkpoints in the artifact store, so that another pod on another node can go on. Used by `watch` and `embedding`.
 
-A checkpoint is a folder published whole, with the digest of every file: one that is cut short or damaged is passed over.
+A checkpoint is a folder published whole, with the digest of every file: one cut short or damaged is passed over.
 """
 
 import json
@@ -17,8 +17,6 @@ from attune_trainer.export.manifest import FileDigest, file_digests, sha256
 log = logging.getLogger(__name__)
 KEEP = 2
 PREFIX = "step-"
-UNNEEDED = ("training_args.bin", "README.md")
-"""training_args.bin is a pickle; nothing here reads it, so nothing here writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +28,6 @@ class Checkpoints:
 
     def publish(self, folder: Path, step: int) -> None:
         """Make `folder` the newest checkpoint, then drop all but the newest KEEP."""
-        for name in UNNEEDED:
-            (folder / name).unlink(missing_ok=True)
         manifest = {
             "identity": self.identity,
             "step": step,
@@ -48,7 +44,7 @@ class Checkpoints:
         return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
     def newest(self, scratch: Path) -> tuple[int, Path] | None:
-        """The newest checkpoint that is whole and of this training, copied below `scratch`; None: start from the beginning."""
+        """The newest checkpoint that is whole and of this training, copied below `scratch`; None: begin at 0."""
         for step in self.steps():
             target = scratch / f"checkpoint-{step}"
             try:

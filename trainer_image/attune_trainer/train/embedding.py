@@ -45,7 +45,9 @@ def refuse_unsupported(config: TrainingConfig) -> None:
         raise BadConfig(f"method {config.method!r} is not available yet; use method: full.", reason="NotSupported")
 
 
-def train_embedding(config: TrainingConfig, snapshot: Path, base: Path, scratch: Path, around: "Surroundings") -> Trained:
+def train_embedding(
+    config: TrainingConfig, snapshot: Path, base: Path, scratch: Path, around: "Surroundings"
+) -> Trained:
     """Train `base` on the snapshot. Raises Interrupted after SIGTERM, once a checkpoint is published."""
     refuse_unsupported(config)
     pairs = with_negatives(read_pairs(snapshot / "train.jsonl"), config.seed)
@@ -84,7 +86,7 @@ def _run(trainer: "SentenceTransformerTrainer", watch: "Watch", scratch: Path) -
 def _trainer(
     model: "SentenceTransformer", config: TrainingConfig, pairs: list[Pair], watch: "Watch", scratch: Path
 ) -> "SentenceTransformerTrainer":
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-untyped]
     from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
     from transformers import PrinterCallback
 
@@ -95,8 +97,14 @@ def _trainer(
 
         def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
             result = super().compute_loss(*args, **kwargs)
-            watch.note_loss(float((result[0] if isinstance(result, tuple) else result).detach()), self.state.global_step)
+            loss = result[0] if isinstance(result, tuple) else result
+            watch.note_loss(float(loss.detach()), self.state.global_step)
             return result
+
+        def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+            """Weights and tokenizer; not the arguments, which the stock trainer pickles."""
+            del state_dict
+            self.model.save_pretrained(output_dir or str(self.args.output_dir), create_model_card=False)
 
         def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
             """No model card: it would read the whole data set to describe it."""
@@ -106,7 +114,11 @@ def _trainer(
         args=_arguments(config, watch.plan, scratch, lambda *_, **__: PlanSampler(watch.plan, len(pairs))),
         train_dataset=Dataset.from_dict({"position": list(range(len(pairs) * config.epochs))}),
         loss=embedding_loss(model, config),
-        data_collator=PairCollator(preprocess_fn=model.preprocess, pairs=pairs, texts_put_before=dict(model.prompts)),
+        data_collator=PairCollator(
+            preprocess_fn=model.preprocess,
+            pairs=pairs,
+            texts_put_before={role: text or "" for role, text in model.prompts.items()},
+        ),
         callbacks=[watch],
     )
     trainer.remove_callback(PrinterCallback)
@@ -125,7 +137,7 @@ def _arguments(
     if precision == "auto":
         precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
     if precision == "fp16" and not cuda:
-        raise BadConfig("precision fp16 needs a GPU, and this pod has none; use auto, or ask for one in compute.resources.")
+        raise BadConfig("precision fp16 needs a GPU, and there is none; use auto, or ask for one in compute.resources.")
     return SentenceTransformerTrainingArguments(
         output_dir=str(scratch / "run"),
         max_steps=plan.steps,

@@ -1,7 +1,7 @@
 """The contrastive losses of an embedding model, by their names in the API. Called by `embedding`."""
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from attune.contract import TrainingConfig
 from attune_trainer.errors import BadConfig
@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
+Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
 SCALE = 20.0
-DIRECTIONS = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
+DIRECTIONS: tuple[Direction, ...] = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
 """Queries are also pushed from other queries and documents from other documents (Li et al. 2023, GTE, eq. 3): more is
 learnt from the same batch, at no cost, because all the vectors are there anyway."""
 MINI_BATCH = 32

@@ -69,5 +69,6 @@ def with_negatives(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     filled = []
     for pair, draw in zip(pairs, drawn, strict=True):
         other = names[draw] if names[draw] != pair.document else names[(draw + 1) % len(names)]
-        filled.append(pair if pair.negatives else replace(pair, negatives=(documents[other],), negative_documents=(other,)))
+        easy = replace(pair, negatives=(documents[other],), negative_documents=(other,))
+        filled.append(pair if pair.negatives else easy)
     return filled

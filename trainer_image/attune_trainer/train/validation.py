@@ -1,4 +1,4 @@
-"""The validation set of a training run: small, fixed, and searched after every epoch. Built and called by `embedding`."""
+"""The validation set of a run: small, fixed, searched after every epoch. Called by `embedding` and `watch`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Score:
 
 
 def validation_set(validation: Sequence[Pair], training: Sequence[Pair], seed: int) -> HeldOut | None:
-    """Validation queries against their documents, their hard negatives and a sample of training documents as distractors.
+    """Validation queries against their documents, their hard negatives and a sample of training documents.
 
     None without validation pairs. Sampled where there is more than a look after every epoch should cost.
     """
@@ -35,7 +35,8 @@ def validation_set(validation: Sequence[Pair], training: Sequence[Pair], seed: i
     chosen = [validation[i] for i in sorted(rng.permutation(len(validation))[:MAX_QUERIES])]
     texts = {pair.document: pair.positive for pair in chosen}
     for pair in chosen:
-        texts.update({name: text for name, text in zip(pair.negative_documents, pair.negatives, strict=True) if name not in texts})
+        for name, text in zip(pair.negative_documents, pair.negatives, strict=True):
+            texts.setdefault(name, text)
     for row in rng.permutation(len(training)):
         if len(texts) >= MAX_DOCUMENTS:
             break

@@ -1,8 +1,9 @@
-"""Watches a training run step by step: progress, validation, early stopping, checkpoints, SIGTERM. A callback of the trainer.
+"""Watches a training run step by step: progress, validation, early stopping, checkpoints, SIGTERM. The trainer calls.
 
 What it must remember across a restart is one small value (`Memory`) that travels in the checkpoint beside the weights.
 """
 
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from typing_extensions import override
 
 from attune.contract import TrainingConfig, TrainingMetrics
+from attune_trainer.base_model import load_model
 from attune_trainer.encode import TorchEncoder
 from attune_trainer.errors import Diverged
 from attune_trainer.evaluate.heldout import HeldOut
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SECONDS = 300.0
 SMOOTHING = 0.95
-COLLAPSED_SPREAD = 0.05
+COLLAPSED_SPREAD, COLLAPSED_SCORE = 0.05, 0.5
+"""Collapsed: the documents differ by less than this share of what they did, and ranking is worse than this share of its best."""
 MEMORY, BEST = "attune_memory.json", "best.safetensors"
 
 
@@ -87,7 +91,12 @@ class Watch(TrainerCallback):
     """Steers one run of the trainer."""
 
     def __init__(
-        self, model: "SentenceTransformer", config: TrainingConfig, plan: Plan, held_out: HeldOut | None, around: Surroundings
+        self,
+        model: "SentenceTransformer",
+        config: TrainingConfig,
+        plan: Plan,
+        held_out: HeldOut | None,
+        around: Surroundings,
     ) -> None:
         self.model = model
         self.config = config
@@ -101,15 +110,19 @@ class Watch(TrainerCallback):
 
     # ---- called by the trainer ----
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    @override
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """The first look (what the base model can do), or the one that SIGTERM cut off."""
         self.first_step = state.global_step
         self.started = self.saved = time.monotonic()
-        if self.memory.looked_at < 0 or (self._look_is_due(state.global_step) and self.memory.looked_at < state.global_step):
+        if self._look_is_due(state.global_step) and self.memory.looked_at < state.global_step:
             self._look(state.global_step)
             self._stop_if_stale(state.global_step, control)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    @override
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         step = self.memory.steps = state.global_step
         self._report(step)
         if self._look_is_due(step) and not self.around.termination.requested:
@@ -121,7 +134,8 @@ class Watch(TrainerCallback):
         if self.around.termination.requested:
             control.should_save = control.should_training_stop = True
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    @override
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The trainer has written its part of the checkpoint; add ours and publish it."""
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         memory = Memory(**asdict(self.memory))
@@ -146,19 +160,17 @@ class Watch(TrainerCallback):
 
     def take_over(self, folder: Path) -> None:
         """All steps were done before the restart: load the weights, and look at them if that was cut off."""
-        from safetensors.torch import load_file
-
-        weights = load_file(folder / "model.safetensors")
-        self.model[0].load_state_dict({f"auto_model.{name}": value for name, value in weights.items()}, strict=False)
+        self.model.load_state_dict(load_model(folder).state_dict())
         if self._look_is_due(self.steps_done) and self.memory.looked_at < self.steps_done:
             self._look(self.steps_done)
 
     def note_loss(self, loss: float, step: int) -> None:
         """Take in the loss of a step; Diverged where it is no number."""
-        if loss != loss or loss in {float("inf"), float("-inf")}:
+        if not math.isfinite(loss):
+            settings = f"learningRate {self.config.learning_rate:g}, precision {self.config.precision}"
             raise Diverged(
-                f"the loss became {loss} at step {step + 1} of {self.plan.steps} (learningRate {self.config.learning_rate:g}, "
-                f"precision {self.config.precision}); lower the learning rate, or use precision fp32.",
+                f"the loss became {loss} at step {step + 1} of {self.plan.steps} ({settings}); "
+                "lower the learning rate, or use precision fp32.",
                 reason="LossNotFinite",
             )
         if step in self.plan.epoch_ends:
@@ -223,9 +235,9 @@ class Watch(TrainerCallback):
         if self.memory.base_similarity is None:
             self.memory.base_similarity = score.similarity
         spread, before = 1 - score.similarity, 1 - self.memory.base_similarity
-        if step > 0 and spread < COLLAPSED_SPREAD * before:
+        if step > 0 and spread < COLLAPSED_SPREAD * before and score.ndcg < COLLAPSED_SCORE * self.memory.best_score:
             raise Diverged(
-                f"the document vectors collapsed at step {step} of {self.plan.steps}: their mean cosine to each other is "
+                f"the document vectors collapsed at step {step} of {self.plan.steps}: mean cosine to each other "
                 f"{score.similarity:.4f}, it was {self.memory.base_similarity:.4f}; lower learningRate "
                 f"({self.config.learning_rate:g}) or check the pairs.",
                 reason="VectorsCollapsed",

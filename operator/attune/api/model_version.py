@@ -1,0 +1,151 @@
+"""ModelVersion: one trained or imported model, with its metrics, its artifact and its stage."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from attune.api.base import ApiModel, Resource, Status, Time
+from attune.api.display import change, score, shown
+from attune.api.rules import Rule, immutable
+from attune.api.training_job import Attempts
+from attune.api.values import BaseModelUri, Digest, ObjectName, StoreUri
+from attune.contract import DatasetSummary, EvaluationMetrics, ModelSummary, ModelType, TrainingConfig, TrainingMetrics
+
+
+class VersionStage(StrEnum):
+    """Where a version is in its life."""
+
+    TRAINING = "training"
+    EVALUATING = "evaluating"
+    STAGED = "staged"
+    ACTIVE = "active"
+    DEPRECATED = "deprecated"
+    FAILED = "failed"
+
+
+class Artifact(ApiModel):
+    """The exported model in the artifact store."""
+
+    uri: StoreUri = Field(description="Folder of the artifact.")
+    digest: Digest | None = Field(
+        None, description="sha256 of its manifest.json; unset: recorded in status when it is made."
+    )
+
+
+class VersionSource(ApiModel):
+    """Where the version comes from."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.trainingJob) != has(self.__import__)",
+            "a version has one source; give either trainingJob (a run) or import (a model to take as it is)",
+        ),
+    )
+
+    training_job: ObjectName | None = Field(None, description="TrainingJob that makes it.")
+    import_: BaseModelUri | None = Field(
+        None, alias="import", description="Model that is taken as it is: exported, evaluated, indexed."
+    )
+
+
+class PromotionRequest(ApiModel):
+    """A request to make this version active."""
+
+    request_id: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
+        None,
+        alias="requestID",
+        description="Each new value asks once for promotion (or rollback to this version); constant in Git, it "
+        "fires once.",
+    )
+
+
+class ModelVersionSpec(ApiModel):
+    """One model. Nothing of it can be changed later, apart from promotion.requestID."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.source.trainingJob) || has(self.config)",
+            "a trained version records the config it was trained with; give config, or source.import for a model "
+            "made elsewhere",
+            path=".config",
+        ),
+        *immutable(
+            "a version is what it was made as; create another ModelVersion",
+            *("retriever", "type", "version", "baseModel", "config", "artifact", "source"),
+        ),
+    )
+
+    retriever: ObjectName = Field(description="Name of the Retriever in the same namespace.")
+    type: ModelType = Field(description="embedding or reranker.")
+    version: int = Field(ge=1, le=2**31 - 1, description="Number, part of the name.")
+    base_model: BaseModelUri = Field(description="Model that it was trained from, or that was imported.")
+    config: TrainingConfig | None = Field(
+        None, description="Everything that determined the weights, apart from the data; unset for imports."
+    )
+    artifact: Artifact = Field(description="Where the exported model lies.")
+    source: VersionSource = Field(description="Where the version comes from.")
+    promotion: PromotionRequest | None = Field(None, description="Request to make it active.")
+
+
+class IndexStatus(ApiModel):
+    """The collection of this version in the vector store."""
+
+    collection: str = Field(description="Name of the collection.")
+    documents: int = Field(ge=0, description="Documents in it.")
+    digest: str | None = Field(None, description="Digest of the corpus it was built from.")
+    built_at: Time | None = Field(None, description="When it was complete.")
+
+
+class PromotionStatus(ApiModel):
+    """What became of the last request."""
+
+    handled_request_id: str | None = Field(
+        None, alias="handledRequestID", description="The newest promotion.requestID that was answered."
+    )
+    result: str | None = Field(None, description="Promoted, or why not.")
+
+
+class ModelVersionSummary(ApiModel):
+    """For `kubectl get`."""
+
+    ndcg: str | None = Field(None, description="nDCG@10 on held-out queries.")
+    improvement: str | None = Field(None, description="Change of nDCG@10 against the version that was active.")
+
+
+class ModelVersionStatus(Status):
+    """What the version is worth, and where it is in its life. A metric that was not measured is absent."""
+
+    stage: VersionStage | None = Field(None, description="training, evaluating, staged, active, deprecated or failed.")
+    training_metrics: TrainingMetrics | None = Field(None, description="What training reported.")
+    evaluation_metrics: EvaluationMetrics | None = Field(None, description="What was measured on held-out queries.")
+    artifact: ModelSummary | None = Field(None, description="What was exported.")
+    dataset: DatasetSummary | None = Field(None, description="Data it was trained and measured on.")
+    dimensions: int | None = Field(None, ge=1, description="Length of its vectors.")
+    embedding_space: str | None = Field(
+        None,
+        description="Digest of weights, pooling, normalization and prompts; vectors of two spaces cannot be compared.",
+    )
+    index: IndexStatus | None = Field(None, description="Its collection in the vector store.")
+    attempts: Attempts | None = Field(None, description="The last five stage Jobs of an import.")
+    failures: int | None = Field(None, ge=0, description="Failed attempts of an import so far.")
+    promoted_at: Time | None = Field(None, description="When it last became active.")
+    deprecated_at: Time | None = Field(None, description="When it last ceased to be active.")
+    promotion: PromotionStatus | None = Field(None, description="What became of the last request.")
+    notes: str | None = Field(None, max_length=2048, description="What else is to be known, e.g. why it failed.")
+
+    @shown
+    def summary(self) -> ModelVersionSummary | None:
+        """The same numbers for `kubectl get`."""
+        metrics = self.evaluation_metrics
+        if metrics is None or metrics.ndcg_at10 is None:
+            return None
+        return ModelVersionSummary(ndcg=score(metrics.ndcg_at10), improvement=change(metrics.improvement_percent))
+
+
+class ModelVersion(Resource):
+    """A ModelVersion as the API server stores it."""
+
+    kind: Literal["ModelVersion"] = "ModelVersion"
+    spec: ModelVersionSpec
+    status: ModelVersionStatus = Field(default_factory=ModelVersionStatus)

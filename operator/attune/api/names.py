@@ -1,0 +1,47 @@
+"""Names of the objects the operator makes: pure functions, so that a restarted operator finds what it made before."""
+
+import hashlib
+import re
+from datetime import date
+
+from attune.contract import ModelType
+
+LABEL_LENGTH = 63
+"""Longest DNS label: the limit of Job names (they become a label of their Pods)."""
+_PREFIX = {ModelType.EMBEDDING: "emb", ModelType.RERANKER: "rer"}
+_HASH = 8
+
+
+def version_name(model_type: ModelType, number: int, day: date) -> str:
+    """`emb-v2-20260315`."""
+    if number < 1:
+        raise ValueError(f"version number {number}: versions count from 1")
+    return f"{_PREFIX[ModelType(model_type)]}-v{number}-{day:%Y%m%d}"
+
+
+def stage_job_name(owner: str, uid: str, attempt: int, stage: str) -> str:
+    """`<owner>-<stage>-<attempt>-<hash of owner and uid>`, a DNS label.
+
+    The hash keeps apart an owner that was deleted and made again under the same name, owners of two kinds that share a
+    name, and long names that are cut. Everything that tells two stages of one owner apart is spelled out.
+    """
+    tail = f"-{stage}-{attempt}-{_digest(owner, uid)}"
+    return _label(owner, LABEL_LENGTH - len(tail)) + tail
+
+
+def child_name(owner: str, suffix: str, length: int = LABEL_LENGTH) -> str:
+    """`<owner>-<suffix>`; an owner that is too long is cut and gets a hash, so two long names stay two."""
+    plain = f"{owner}-{suffix}"
+    if len(plain) <= length and _label(owner, length) == owner:
+        return plain
+    tail = f"-{_digest(owner)}-{suffix}"
+    return _label(owner, length - len(tail)) + tail
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:_HASH]
+
+
+def _label(text: str, length: int) -> str:
+    """The beginning of a DNS subdomain as a DNS label: dots become hyphens, no hyphen at either end."""
+    return re.sub(r"[^a-z0-9-]", "-", text.lower())[: max(0, length)].strip("-") or "x"

@@ -1,0 +1,323 @@
+"""Retriever: what a RAG application calls. Its models, its index, its data, its storage and its rollback policy."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from attune.api.base import ApiModel, Resource, Status, Time
+from attune.api.common import LanguageModel, ResourceRequirements, SecretReference
+from attune.api.display import percent, shown
+from attune.api.rules import Rule
+from attune.api.values import (
+    ARCHIVE_URI,
+    FEEDBACK_URI,
+    NO_PASSWORD,
+    BaseModelUri,
+    Duration,
+    HttpUrl,
+    ObjectName,
+    StoreUri,
+    duration_between,
+    uri_of,
+)
+from attune.contract import ArchiveSource, EvaluationSource, FeedbackSource, ModelType
+
+Prompt = Annotated[str, Field(max_length=1024)]
+
+
+class EmbeddingModel(ApiModel):
+    """The embedding model."""
+
+    base_model: BaseModelUri = Field(
+        description="Model that version 1 is imported from: a hub id (BAAI/bge-small-en-v1.5), file:///path, "
+        "pvc://claim/path, s3:// or gs://."
+    )
+    query_prompt: Prompt | None = Field(
+        None, description="Text put before each query, alike in mining, training, evaluation and serving; unset: none."
+    )
+    document_prompt: Prompt | None = Field(None, description="Text put before each document; unset: none.")
+
+
+class RerankerModel(ApiModel):
+    """The reranker."""
+
+    base_model: BaseModelUri = Field(
+        description="Model that version 1 is imported from: a hub id (BAAI/bge-reranker-base), file:///path, "
+        "pvc://claim/path, s3:// or gs://."
+    )
+
+
+class Storage(ApiModel):
+    """Where artifacts and snapshots of training data lie."""
+
+    uri: StoreUri = Field(
+        description="Root: pvc://claim/path, s3://bucket/path, gs://bucket/path, or file:///path on one-node clusters."
+    )
+    secret_ref: SecretReference | None = Field(
+        None, description="Secret with the credentials (AWS_ACCESS_KEY_ID, … or GOOGLE_…) as environment variables."
+    )
+
+
+class SyntheticData(ApiModel):
+    """Questions that a language model asks about articles."""
+
+    llm: LanguageModel = Field(description="Language model that writes the questions.")
+    questions_per_article: int = Field(3, ge=1, le=20, description="Questions for each article.")
+    max_articles: int | None = Field(None, ge=1, le=100_000_000, description="At most so many articles; unset: all.")
+    max_cost_usd: float | None = Field(
+        None,
+        alias="maxCostUSD",
+        gt=0,
+        le=1_000_000,
+        description="Stop before this cost in US dollars; unset: no limit.",
+    )
+
+
+class RetrieverData(ApiModel):
+    """What models are trained and measured on."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.synthetic) || has(self.archive)",
+            "synthetic questions are asked about the articles of data.archive; define data.archive too",
+            path=".synthetic",
+        ),
+    )
+
+    archive: Annotated[ArchiveSource, uri_of(ARCHIVE_URI)] | None = Field(
+        None, description="Articles: the corpus that is searched, and title → content pairs."
+    )
+    feedback: Annotated[FeedbackSource, uri_of(FEEDBACK_URI)] | None = Field(
+        None, description="Ratings by users: positive ones make pairs, negative ones labelled negatives."
+    )
+    synthetic: SyntheticData | None = Field(None, description="Questions asked by a language model about the articles.")
+    evaluation: Annotated[EvaluationSource, uri_of(ARCHIVE_URI)] | None = Field(
+        None,
+        description="Labelled queries {query, id, grade}; unset: a part of the data is held out, by document and date.",
+    )
+
+
+class Index(ApiModel):
+    """The vector store. Each embedding version has a collection of its own there."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.store == 'lancedb' || has(self.uri)",
+            "uri is needed for pgvector (postgresql://host/database) and qdrant (http://host:6333)",
+            path=".uri",
+        ),
+        Rule(
+            "!has(self.uri) || (self.store == 'lancedb' ? self.uri.matches('^(file:///|pvc://|s3://|gs://)') : "
+            "self.store == 'pgvector' ? self.uri.matches('^postgres(ql)?://') : self.uri.matches('^https?://'))",
+            "uri does not fit the store; lancedb takes file:///, pvc://, s3:// or gs://, pgvector postgresql://, "
+            "qdrant http:// or https://",
+            shown="'\"' + self.uri + '\" does not fit store ' + self.store + '; lancedb takes file:///, pvc://, "
+            "s3:// or gs://, "
+            "pgvector postgresql://, qdrant http:// or https://'",
+            path=".uri",
+        ),
+        Rule(f"!has(self.uri) || {NO_PASSWORD.rule.replace('self', 'self.uri')}", NO_PASSWORD.message, path=".uri"),
+    )
+
+    store: Literal["lancedb", "pgvector", "qdrant"] = Field(
+        "lancedb", description="lancedb (files, no server), pgvector or qdrant."
+    )
+    uri: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
+        None, description="Where the store is; unset with lancedb: the folder index under storage.uri."
+    )
+    secret_ref: SecretReference | None = Field(
+        None, description="Secret with the store's credentials as environment variables."
+    )
+    distance: Literal["cosine", "dot", "l2"] = Field("cosine", description="Distance between vectors.")
+    hybrid: bool = Field(True, description="Search by words (BM25) as well, and fuse both rankings.")
+
+
+class Upstream(ApiModel):
+    """An inference server that answers in place of the local model."""
+
+    url: HttpUrl = Field(description="Root of its API.")
+    api: Literal["openai", "tei"] = Field(
+        "openai", description="Which API it speaks: openai or tei (text-embeddings-inference)."
+    )
+
+
+class Serving(ApiModel):
+    """The Pods that answer queries."""
+
+    deploy: bool = Field(
+        True,
+        description="true: the operator runs a Deployment and a Service. false: it only writes the ConfigMap, "
+        "for a server of yours.",
+    )
+    replicas: int = Field(1, ge=0, le=1000, description="Pods of the Deployment.")
+    resources: ResourceRequirements | None = Field(None, description="Resources of the serving container.")
+    config_map_name: ObjectName | None = Field(
+        None, description="ConfigMap that tells servers what to serve; unset: NAME-serving."
+    )
+    experiment_salt: Annotated[str, Field(max_length=64)] | None = Field(
+        None,
+        description="Mixed into the assignment of queries to arms; the same salt on two Retrievers gives the "
+        "same assignment. Unset: the uid.",
+    )
+    upstream: Upstream | None = Field(None, description="Inference server that answers instead of the local model.")
+
+
+class Prometheus(ApiModel):
+    """A Prometheus to ask."""
+
+    url: HttpUrl = Field(description="Root of its HTTP API, e.g. http://prometheus.monitoring:9090.")
+    secret_ref: SecretReference | None = Field(None, description="Secret with username and password, or token.")
+
+
+class Rollback(ApiModel):
+    """When a newly promoted version is taken back by itself."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!self.enabled || self.inlineGuard || has(self.prometheus)",
+            "nothing watches the error rate; set inlineGuard: true, or give prometheus.url, or enabled: false",
+            path=".inlineGuard",
+        ),
+    )
+
+    enabled: bool = Field(True, description="Roll back automatically.")
+    error_rate_multiplier: float = Field(
+        3,
+        gt=1,
+        le=1000,
+        description="Roll back when the error rate exceeds this multiple of the one before the promotion.",
+    )
+    window: Annotated[Duration, duration_between("1m", "24h")] = Field(
+        "15m", description="Over which time the error rate is taken."
+    )
+    min_requests: int = Field(100, ge=1, le=1_000_000_000, description="Fewer requests in the window prove nothing.")
+    min_error_rate: float = Field(0.01, ge=0, le=1, description="An error rate below this is never a reason.")
+    latency_p99_multiplier: float | None = Field(
+        None,
+        gt=1,
+        le=1000,
+        description="Also roll back when the 99th percentile of latency exceeds this multiple; unset: latency is "
+        "no reason.",
+    )
+    prometheus: Prometheus | None = Field(
+        None, description="Where the metrics are read; unset: only alerts and the inline guard act."
+    )
+    inline_guard: bool = Field(
+        True, description="Serving itself stops using a version whose answers fail, before any metric is scraped."
+    )
+
+
+class History(ApiModel):
+    """What is kept."""
+
+    keep_versions: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="Versions kept per type; older artifacts and collections are deleted, never one that serves, "
+        "is tested or could be rolled back to.",
+    )
+
+
+class RetrieverSpec(ApiModel):
+    """What a RAG application calls, and how it is kept sharp."""
+
+    embedding: EmbeddingModel = Field(description="The embedding model.")
+    reranker: RerankerModel | None = Field(None, description="The reranker; unset: results are not reranked.")
+    storage: Storage = Field(description="Where artifacts and snapshots of training data lie.")
+    data: RetrieverData | None = Field(
+        None,
+        description="What models are trained and measured on; unset: models can be imported, not trained or measured.",
+    )
+    index: Index = Field(default_factory=Index, description="The vector store.")
+    serving: Serving = Field(default_factory=Serving, description="The Pods that answer queries.")
+    judge: LanguageModel | None = Field(
+        None,
+        description="Language model that judges faithfulness and relevance of answers; unset: these two are not "
+        "measured.",
+    )
+    rollback: Rollback = Field(
+        default_factory=Rollback, description="When a newly promoted version is taken back by itself."
+    )
+    history: History = Field(default_factory=History, description="What is kept.")
+
+
+class Split(ApiModel):
+    """The traffic of a running test."""
+
+    test: str = Field(description="Name of the ABTest.")
+    challenger: str = Field(description="ModelVersion that gets the fraction.")
+    fraction: float = Field(ge=0, le=1, description="Share of queries that the challenger answers.")
+
+
+class ActiveModel(ApiModel):
+    """Which versions of one type serve. The only place where this is written down."""
+
+    active: str | None = Field(None, description="ModelVersion that serves.")
+    previous: str | None = Field(None, description="ModelVersion that served before, and that a rollback returns to.")
+    split: Split | None = Field(None, description="The running test, if any.")
+    promoted_at: Time | None = Field(None, description="When active became active.")
+    baseline_error_rate: float | None = Field(
+        None, ge=0, le=1, description="Error rate before the promotion, that rollback compares with."
+    )
+
+
+class AlertAction(StrEnum):
+    """What came of an alert."""
+
+    ROLLED_BACK = "RolledBack"
+    IGNORED = "Ignored"
+
+
+class HandledAlert(ApiModel):
+    """An alert that was dealt with; Alertmanager delivers it again and again."""
+
+    fingerprint: str = Field(max_length=64, description="Alertmanager's fingerprint.")
+    starts_at: Time = Field(description="When the alert began.")
+    action: AlertAction = Field(description="What came of it.")
+
+
+class RetrieverSummary(ApiModel):
+    """For `kubectl get`."""
+
+    test: str | None = Field(None, description="Challenger and share of the running test.")
+
+
+class RetrieverStatus(Status):
+    """Which versions serve, and how it goes."""
+
+    embedding: ActiveModel | None = Field(None, description="Which embedding versions serve.")
+    reranker: ActiveModel | None = Field(None, description="Which reranker versions serve.")
+    serving_generation: int | None = Field(
+        None, ge=0, description="Counts changes of what is served; servers report the one they have."
+    )
+    handled_alerts: Annotated[tuple[HandledAlert, ...], Field(max_length=20)] | None = Field(
+        None, description="The newest alerts that were dealt with."
+    )
+
+    @shown
+    def summary(self) -> RetrieverSummary | None:
+        """The same facts for `kubectl get`."""
+        split = next((m.split for m in (self.embedding, self.reranker) if m is not None and m.split is not None), None)
+        return RetrieverSummary(test=f"{split.challenger} {percent(100 * split.fraction)}") if split else None
+
+    def of(self, model_type: ModelType) -> ActiveModel | None:
+        """The pointer of this type; None while nothing was ever active."""
+        return self.embedding if model_type is ModelType.EMBEDDING else self.reranker
+
+    def pointing(self, model_type: ModelType, *, active: str, promoted_at: datetime) -> "RetrieverStatus":
+        """With another active version of the type; the one that served before becomes `previous`, a test ends."""
+        old = self.of(model_type) or ActiveModel()
+        before = old.active if old.active != active else old.previous
+        new = old.model_copy(update={"active": active, "previous": before, "promoted_at": promoted_at, "split": None})
+        return self.model_copy(update={model_type.value: new})
+
+
+class Retriever(Resource):
+    """A Retriever as the API server stores it."""
+
+    kind: Literal["Retriever"] = "Retriever"
+    spec: RetrieverSpec
+    status: RetrieverStatus = Field(default_factory=RetrieverStatus)
