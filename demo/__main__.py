@@ -58,11 +58,15 @@ def main() -> int:
 
 
 def _story(console: Console, cluster: Cluster, home: Path) -> bool:
-    console.print(f"API server {cluster.kubectl('version', '-o', 'json') and 'answers'}; KUBECONFIG={cluster.kubeconfig}")
+    console.print(
+        f"API server {cluster.kubectl('version', '-o', 'json') and 'answers'}; KUBECONFIG={cluster.kubeconfig}"
+    )
     console.rule("2. the operator")
     cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "crds"))
     cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "examples" / "demo" / "operator"))
-    cluster.kubectl("rollout", "status", "deployment/attune-operator", "-n", "attune-system", f"--timeout={OPERATOR_SECONDS}s")
+    cluster.kubectl(
+        "rollout", "status", "deployment/attune-operator", "-n", "attune-system", f"--timeout={OPERATOR_SECONDS}s"
+    )
     console.print(cluster.kubectl("get", "pods", "-n", "attune-system"))
     console.rule("3. an archive")
     archive = _archive(console, home)
@@ -99,7 +103,9 @@ def _manifests(archive: Path, home: Path) -> list[Thing]:
     if base and not Path(base).expanduser().is_dir():
         raise SystemExit(f"BASE_MODEL={base}: no such folder")
     model = Path(base).expanduser().resolve() if base else packaged_model()
-    retriever, job = (yaml.safe_load((ROOT / "examples" / "demo" / f).read_text()) for f in ("retriever.yaml", "training-job.yaml"))
+    retriever, job = (
+        yaml.safe_load((ROOT / "examples" / "demo" / f).read_text()) for f in ("retriever.yaml", "training-job.yaml")
+    )
     retriever["spec"]["embedding"]["baseModel"] = model.as_uri()
     retriever["spec"]["storage"]["uri"] = store.as_uri()
     retriever["spec"]["data"]["archive"]["uri"] = archive.as_uri()
@@ -138,7 +144,10 @@ def _ending(console: Console, cluster: Cluster, job: Thing) -> bool:
     if name is None:
         raise GaveUp(f"{status['reason']}: {status['message']}")
     version = follow(
-        console, lambda: _get(cluster, "modelversion", name), lambda v: v.get("status", {}).get("stage") in {"staged", "failed"}, 60
+        console,
+        lambda: _get(cluster, "modelversion", name),
+        lambda v: v.get("status", {}).get("stage") in {"staged", "failed"},
+        60,
     )
     console.rule("6. what came of it")
     console.print(cluster.kubectl("get", "attune", "-n", NAMESPACE))
@@ -147,8 +156,12 @@ def _ending(console: Console, cluster: Cluster, job: Thing) -> bool:
     console.print(status["message"])
     if status["phase"] == "Failed":
         raise GaveUp(f"{status['reason']}: {status['message']}")
-    console.print(f"\nThe artifact (ONNX, safetensors, tokenizer, golden vectors, manifest): {version['status']['artifact']['uri']}")
-    console.print("Next: KEEP=1 make demo, then `kubectl describe tj docs-tune -n attune-demo`, `kubectl get events -n attune-demo`,")
+    console.print(
+        f"\nThe artifact (ONNX, safetensors, tokenizer, golden vectors, manifest): {version['status']['artifact']['uri']}"
+    )
+    console.print(
+        "Next: KEEP=1 make demo, then `kubectl describe tj docs-tune -n attune-demo`, `kubectl get events -n attune-demo`,"
+    )
     console.print("      or ARCHIVE=your.jsonl BASE_MODEL=your/model make demo on articles of your own.")
     return True
 

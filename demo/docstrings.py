@@ -55,7 +55,10 @@ def _roots() -> Iterator[tuple[Path, str]]:
 def _package(root: Path, name: str) -> Iterator[Article]:
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).parts
-        if any(p in {"tests", "test", "testing", "site-packages", "idlelib", "lib2to3"} or p.startswith("_") for p in parts[:-1]):
+        if any(
+            p in {"tests", "test", "testing", "site-packages", "idlelib", "lib2to3"} or p.startswith("_")
+            for p in parts[:-1]
+        ):
             continue
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -22,7 +22,7 @@ METRICS = (
 STAGES = ("Pending", "Preparing", "Training", "Evaluating", "Succeeded")
 
 
-class GaveUp(Exception):  # noqa: N818  not a bug of ours: the run ended otherwise than hoped
+class GaveUp(Exception):
     """The wait is over: what was waited for failed, or time ran out. The message says which and why."""
 
 
@@ -36,7 +36,9 @@ def follow(console: Console, look: Callable[[], Thing], done: Callable[[Thing], 
             if done(thing):
                 return thing
             if monotonic() - start > seconds:
-                raise GaveUp(f"{thing['kind']} {thing['metadata']['name']} is not done after {seconds:.0f} s: {_words(thing)}")
+                raise GaveUp(
+                    f"{thing['kind']} {thing['metadata']['name']} is not done after {seconds:.0f} s: {_words(thing)}"
+                )
             sleep(1)
 
 
@@ -44,11 +46,17 @@ def _panel(thing: Thing, elapsed: float) -> Group:
     status = thing.get("status") or {}
     progress = status.get("progress") or {}
     phase = status.get("phase") or status.get("stage") or "Pending"
-    head = Text.assemble((f"{thing['kind']}/{thing['metadata']['name']} ", "bold"), (phase, "cyan"), f"  {elapsed:4.0f} s")
+    head = Text.assemble(
+        (f"{thing['kind']}/{thing['metadata']['name']} ", "bold"), (phase, "cyan"), f"  {elapsed:4.0f} s"
+    )
     lines: list[Any] = [head]
     if "percent" in progress:
         bar = Table.grid(padding=(0, 1))
-        bar.add_row(Text(f"  {progress['stage']:<9}"), ProgressBar(total=100, completed=progress["percent"], width=40), _detail(progress))
+        bar.add_row(
+            Text(f"  {progress['stage']:<9}"),
+            ProgressBar(total=100, completed=progress["percent"], width=40),
+            _detail(progress),
+        )
         lines.append(bar)
     words = _words(thing)
     if words:
@@ -85,7 +93,9 @@ def before_and_after(version: Thing) -> Table:
     measured = version["status"]["evaluationMetrics"]
     intervals = measured.get("intervals") or {}
     before = measured.get("baseline") or measured.get("base") or {}
-    table = Table(title=f"{version['metadata']['name']}: {measured['queries']} held-out queries, {measured['documents']} documents")
+    table = Table(
+        title=f"{version['metadata']['name']}: {measured['queries']} held-out queries, {measured['documents']} documents"
+    )
     for column in ("metric", "BM25", "before", "after", "difference, 95% interval"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for label, key in METRICS:
@@ -93,7 +103,13 @@ def before_and_after(version: Thing) -> Table:
             continue
         interval = intervals.get(key)
         bounds = f"{interval['low']:+.3f} to {interval['high']:+.3f}" if interval else ""
-        table.add_row(label, _number((measured.get("bm25") or {}).get(key)), _number(before.get(key)), _number(measured[key]), bounds)
+        table.add_row(
+            label,
+            _number((measured.get("bm25") or {}).get(key)),
+            _number(before.get(key)),
+            _number(measured[key]),
+            bounds,
+        )
     return table
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: N818  these are the API server's own words
 """Errors of the operator. `cluster.transport` maps the API server's answers to them, at the edge.
 
     AttuneError

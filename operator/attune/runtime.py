@@ -37,11 +37,11 @@ OK, FAILED = 0, 1
 _RELEASE_SECONDS = 5.0
 
 
-class Stopped(Exception):  # noqa: N818  not an error: SIGTERM or SIGINT came
+class Stopped(Exception):
     """The process was asked to end while it waited for something."""
 
 
-class WatchesEnded(Exception):  # noqa: N818  the message is kopf's error
+class WatchesEnded(Exception):
     """kopf's thread is over, although nobody stopped it: the CRDs are gone, or a bug."""
 
 

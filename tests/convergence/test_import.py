@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from attune.contract import ExitCode, Stage, StageResult, StageSpec
 from fake_cluster import Killed, Outcome
 from worlds import World, make_world, retriever, scripted
-
-from attune.contract import ExitCode, Stage, StageResult, StageSpec
 
 
 async def imported(world: World, **spec: object) -> World:
@@ -32,7 +31,11 @@ async def test_version_1_is_imported_evaluated_and_active() -> None:
     assert version["metadata"]["name"] == "emb-v1-20260315"
     assert version["status"]["stage"] == "active"
     assert version["status"]["dimensions"] == 384
-    assert [j["metadata"]["labels"]["attune.dev/stage"] for j in world.cluster.all("Job")] == ["evaluate", "import", "prepare"]
+    assert [j["metadata"]["labels"]["attune.dev/stage"] for j in world.cluster.all("Job")] == [
+        "evaluate",
+        "import",
+        "prepare",
+    ]
     ready = world.cluster.find("Retriever")["status"]["conditions"][0]
     assert (ready["type"], ready["status"], ready["message"]) == ("Ready", "True", "embedding emb-v1-20260315")
 
@@ -47,7 +50,9 @@ async def test_without_an_archive_it_is_staged_and_says_what_was_not_measured() 
 
 
 async def test_a_base_model_that_is_not_there_fails_with_its_reason_and_the_way_out() -> None:
-    trainer = failing_import(ExitCode.BAD_CONFIG, "BaseModelNotFound", "spec.embedding.baseModel: no folder at pvc://models/minilm")
+    trainer = failing_import(
+        ExitCode.BAD_CONFIG, "BaseModelNotFound", "spec.embedding.baseModel: no folder at pvc://models/minilm"
+    )
     world = await imported(make_world(trainer))
     assert world.cluster.find("ModelVersion")["status"]["stage"] == "failed"
     ready = world.cluster.find("Retriever")["status"]["conditions"][0]
@@ -71,7 +76,10 @@ async def test_two_retrievers_of_a_namespace_share_its_names_without_a_clash() -
     other["metadata"]["name"] = "other"
     world.cluster.put(other)
     await world.settle()
-    assert sorted(v["metadata"]["name"] for v in world.cluster.all("ModelVersion")) == ["emb-v1-20260315", "emb-v2-20260315"]
+    assert sorted(v["metadata"]["name"] for v in world.cluster.all("ModelVersion")) == [
+        "emb-v1-20260315",
+        "emb-v2-20260315",
+    ]
     pointers = {r["metadata"]["name"]: r["status"]["embedding"]["active"] for r in world.cluster.all("Retriever")}
     assert sorted(pointers.values()) == ["emb-v1-20260315", "emb-v2-20260315"]
 

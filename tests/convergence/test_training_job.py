@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from fake_cluster import FakeCluster, Killed, Outcome, flaky
-from worlds import World, failing, make_world, retriever, scripted, training_job
 
 from attune.contract import ExitCode, Stage, StageSpec
+from fake_cluster import FakeCluster, Killed, Outcome, flaky
+from worlds import World, failing, make_world, retriever, scripted, training_job
 
 
 async def trained(world: World, job: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -156,7 +156,9 @@ async def test_a_deleted_stage_job_is_an_attempt_that_failed() -> None:
     deleted = False
     for _ in range(40):
         await world.look()
-        trains = [j for j in world.cluster.all("Job") if "-train" in j["metadata"]["name"] and "tune" in j["metadata"]["name"]]
+        trains = [
+            j for j in world.cluster.all("Job") if "-train" in j["metadata"]["name"] and "tune" in j["metadata"]["name"]
+        ]
         if trains and not deleted:
             world.cluster.remove("Job", trains[0]["metadata"]["name"])
             deleted = True
@@ -254,7 +256,14 @@ async def test_a_retriever_that_comes_later_is_waited_for() -> None:
 def assert_each_created_once(cluster: FakeCluster) -> None:
     jobs = [address for address in cluster.created if address[0] == "Job"]
     assert len(jobs) == len(set(jobs))
-    attempts = [(o["metadata"]["labels"]["attune.dev/owner-uid"], o["metadata"]["labels"]["attune.dev/stage"], o["metadata"]["labels"]["attune.dev/attempt"]) for o in cluster.all("Job")]
+    attempts = [
+        (
+            o["metadata"]["labels"]["attune.dev/owner-uid"],
+            o["metadata"]["labels"]["attune.dev/stage"],
+            o["metadata"]["labels"]["attune.dev/attempt"],
+        )
+        for o in cluster.all("Job")
+    ]
     assert len(attempts) == len(set(attempts))
 
 

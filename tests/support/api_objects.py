@@ -65,7 +65,7 @@ def changed(manifest: Manifest, changes: dict[str, Any]) -> Manifest:
         for part in parents:
             place = place[part] if isinstance(part, int) else place.setdefault(part, {})
         if value is REMOVE:
-            del place[last]
+            place.pop(last, None)
         else:
             place[last] = copy.deepcopy(value)
     return made
@@ -88,7 +88,9 @@ class ApiServer:
     def create(self, thing: Manifest, *, dry_run: bool = True) -> Manifest | Refusal:
         dry = {"dry_run": "All"} if dry_run else {}
         return self._answer(
-            lambda: self.objects.create_namespaced_custom_object(*self._where(thing), thing, field_validation="Ignore", **dry)
+            lambda: self.objects.create_namespaced_custom_object(
+                *self._where(thing), thing, field_validation="Ignore", **dry
+            )
         )
 
     def apply(self, thing: Manifest, *, dry_run: bool = False) -> Manifest | Refusal:

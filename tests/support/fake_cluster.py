@@ -129,7 +129,10 @@ class FakeCluster:
                     "metadata": {
                         "name": meta["name"] + "-pod",
                         "namespace": meta["namespace"],
-                        "labels": {**job["spec"]["template"]["metadata"]["labels"], "batch.kubernetes.io/job-name": meta["name"]},
+                        "labels": {
+                            **job["spec"]["template"]["metadata"]["labels"],
+                            "batch.kubernetes.io/job-name": meta["name"],
+                        },
                         "ownerReferences": [{"uid": meta["uid"]}],
                     },
                     "status": {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]},
@@ -149,10 +152,17 @@ class FakeCluster:
             if outcome.result is not None:
                 terminated["message"] = outcome.result.termination_message()
             phase = "Succeeded" if outcome.exit_code == 0 else "Failed"
-            self._store({**pod, "status": {"phase": phase, "containerStatuses": [{"state": {"terminated": terminated}}]}})
+            self._store(
+                {**pod, "status": {"phase": phase, "containerStatuses": [{"state": {"terminated": terminated}}]}}
+            )
         stamp = self._stamp()
         kind = "Complete" if outcome.exit_code == 0 else "Failed"
-        condition = {"type": kind, "status": "True", "lastTransitionTime": stamp, "reason": "BackoffLimitExceeded" if kind == "Failed" else ""}
+        condition = {
+            "type": kind,
+            "status": "True",
+            "lastTransitionTime": stamp,
+            "reason": "BackoffLimitExceeded" if kind == "Failed" else "",
+        }
         status: dict[str, Any] = {"conditions": [condition]}
         if kind == "Complete":
             status["completionTime"] = stamp
@@ -211,7 +221,7 @@ class FakeCluster:
 
         return self._write(f"status {manifest['kind']} {manifest['metadata']['name']}", write)
 
-    async def log_tail(self, namespace: str, pod: str, *, lines: int = 50) -> str:
+    async def log_tail(self, namespace: str, pod: str, *, container: str | None = None, lines: int = 50) -> str:
         return ""
 
     async def emit(self, event: Manifest) -> None:

@@ -16,7 +16,15 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 
 WRITES = {"POST", "PUT", "PATCH", "DELETE"}
 IGNORED = ("/events", "/leases", "/tokenreviews", "/subjectaccessreviews")
-HOP_HEADERS = {"connection", "keep-alive", "transfer-encoding", "host", "content-length", "content-encoding", "accept-encoding"}
+HOP_HEADERS = {
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "host",
+    "content-length",
+    "content-encoding",
+    "accept-encoding",
+}
 
 
 @dataclass
@@ -54,7 +62,9 @@ class RecordingProxy:
         if self.ca_file is None:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         connector = TCPConnector(ssl=context, limit=0)
-        async with ClientSession(connector=connector, timeout=ClientTimeout(total=None), auto_decompress=True) as session:
+        async with ClientSession(
+            connector=connector, timeout=ClientTimeout(total=None), auto_decompress=True
+        ) as session:
             self._session = session
             app = web.Application(client_max_size=64 << 20)
             app.router.add_route("*", "/{path:.*}", self._handle)
@@ -93,8 +103,8 @@ class RecordingProxy:
     async def _pass_back(self, request: web.Request, answer) -> web.StreamResponse:  # type: ignore[no-untyped-def]
         headers = {k: v for k, v in answer.headers.items() if k.lower() not in HOP_HEADERS}
         response = web.StreamResponse(status=answer.status, headers=headers)
-        await response.prepare(request)
         try:
+            await response.prepare(request)
             async for chunk in answer.content.iter_any():
                 await response.write(chunk)
             await response.write_eof()

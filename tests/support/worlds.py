@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from fake_cluster import Clock, FakeCluster, Killed, Outcome
-
 from attune.context import Context
 from attune.contract import (
     DatasetSummary,
     EvaluationMetrics,
     EvaluationSummary,
-    ExitCode,
     ModelSummary,
     Stage,
     StageResult,
@@ -26,6 +23,7 @@ from attune.reconcile import reconcile
 from attune.settings import load_settings
 from attune.telemetry.metrics import Metrics
 from attune.workqueue import Key
+from fake_cluster import Clock, FakeCluster, Killed, Outcome
 
 KINDS = ("Retriever", "ModelVersion", "TrainingJob")
 
@@ -34,7 +32,9 @@ def scripted(spec: StageSpec, attempt: int) -> Outcome:
     """A trainer where everything goes well."""
     made: dict[str, Any] = {}
     if spec.stage is Stage.PREPARE:
-        made["dataset"] = DatasetSummary(uri="file:///store/datasets/d", digest="sha256:d", examples=1200, by_source={"archive": 1200})
+        made["dataset"] = DatasetSummary(
+            uri="file:///store/datasets/d", digest="sha256:d", examples=1200, by_source={"archive": 1200}
+        )
     elif spec.stage is Stage.EVALUATE:
         metrics = EvaluationMetrics(
             ndcg_at10=0.9,
@@ -55,12 +55,19 @@ def scripted(spec: StageSpec, attempt: int) -> Outcome:
             uri=spec.model.uri, digest="sha256:m", dimensions=384, embedding_space="s", training=training
         )
     result = StageResult(
-        stage=spec.stage, spec_digest=spec.digest(), succeeded=True, reason="Completed", message=f"{spec.stage} done", **made
+        stage=spec.stage,
+        spec_digest=spec.digest(),
+        succeeded=True,
+        reason="Completed",
+        message=f"{spec.stage} done",
+        **made,
     )
     return Outcome(0, result)
 
 
-def failing(stage: Stage, *, code: int, attempts: range = range(1, 100), reason: str = "", message: str = "") -> Callable[[StageSpec, int], Outcome]:
+def failing(
+    stage: Stage, *, code: int, attempts: range = range(1, 100), reason: str = "", message: str = ""
+) -> Callable[[StageSpec, int], Outcome]:
     """As `scripted`, but these attempts of one stage of a TrainingJob fail."""
 
     def trainer(spec: StageSpec, attempt: int) -> Outcome:
@@ -68,7 +75,9 @@ def failing(stage: Stage, *, code: int, attempts: range = range(1, 100), reason:
             return scripted(spec, attempt)
         result = None
         if reason:
-            result = StageResult(stage=stage, spec_digest=spec.digest(), succeeded=False, reason=reason, message=message)
+            result = StageResult(
+                stage=stage, spec_digest=spec.digest(), succeeded=False, reason=reason, message=message
+            )
         return Outcome(int(code), result)
 
     return trainer

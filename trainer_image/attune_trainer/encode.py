@@ -41,13 +41,13 @@ def available_cpus() -> int:
         return cpus
 
 
-def batches_by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
+def batches_by_length(lengths: Sequence[int], tokens: int = TOKENS_PER_BATCH) -> Iterator[list[int]]:
     """Indices in batches of similar length, longest first: memory peaks in the first batch, not in the last."""
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     batch: list[int] = []
     for index in order:
         longest = max(1, lengths[batch[0]]) if batch else 0
-        if batch and (len(batch) >= TEXTS_PER_BATCH or (len(batch) + 1) * longest > TOKENS_PER_BATCH):
+        if batch and (len(batch) >= TEXTS_PER_BATCH or (len(batch) + 1) * longest > tokens):
             yield batch
             batch = []
         batch.append(index)

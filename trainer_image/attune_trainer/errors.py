@@ -1,12 +1,12 @@
 """Errors of a stage. Each knows its reason (for conditions) and its exit code (final or worth a retry).
 
-    StageError
-    ├── BadData            final   the data is wrong, and will be wrong the next time
-    │   └── InsufficientData
-    ├── BadConfig          final   a setting or a model that cannot work
-    ├── Diverged           final   training gave NaN or collapsed vectors
-    ├── StoreUnavailable   retried storage or network did not answer
-    └── Interrupted        retried SIGTERM: a checkpoint was written
+StageError
+├── BadData            final   the data is wrong, and will be wrong the next time
+│   └── InsufficientData
+├── BadConfig          final   a setting or a model that cannot work
+├── Diverged           final   training gave NaN or collapsed vectors
+├── StoreUnavailable   retried storage or network did not answer
+└── Interrupted        retried SIGTERM: a checkpoint was written
 """
 
 from attune.contract import ExitCode

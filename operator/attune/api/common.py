@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, WithJsonSchema
 
 from attune.api.base import ApiModel
-from attune.api.rules import Keys, Rule
+from attune.api.rules import Keys, Rule, Rules, quoted
 from attune.api.values import HttpUrl, ObjectName
 
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
@@ -16,10 +16,16 @@ Quantity = Annotated[
         {
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "x-kubernetes-int-or-string": True,
-            "pattern": _QUANTITY,
             "maxLength": 32,
             "description": "An amount, such as 500m, 2 or 4Gi.",
         }
+    ),
+    Rules(
+        Rule(
+            f"type(self) == int ? self >= 0 : self.matches({quoted(_QUANTITY)})",
+            "is no amount; write a number with a unit, such as 500m, 2 or 4Gi",
+            shown="'\"' + string(self) + '\" is no amount; write a number with a unit, such as 500m, 2 or 4Gi'",
+        )
     ),
 ]
 Word = Annotated[str, Field(max_length=253)]

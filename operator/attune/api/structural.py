@@ -51,8 +51,6 @@ class _Translation:
                 made |= {old: raw[new], new: True}
         if "const" in raw:
             made["enum"] = [raw["const"]]
-        if made.get("type") == "integer":
-            made["format"] = "int64"
         if not self.defaults or made.get("default", ...) is None:
             made.pop("default", None)
         self._children(made, path, open_refs)

@@ -97,10 +97,10 @@ class KubernetesCluster:
         path = await self._path(ref_of(manifest)) + "/status"
         return (await self._transport.request("PUT", path, body=manifest, query=_MANAGED, fence=self._fence)).json()
 
-    async def log_tail(self, namespace: str, pod: str, *, lines: int = 50) -> str:
+    async def log_tail(self, namespace: str, pod: str, *, container: str | None = None, lines: int = 50) -> str:
         """The last lines of a pod's log; "" when the pod or its log is not there (yet)."""
         path = f"{await self.discovery.path('v1', 'Pod', namespace)}/{quote(pod, safe='')}/log"
-        query = {"tailLines": str(lines), "limitBytes": _LOG_BYTES}
+        query = {"tailLines": str(lines), "limitBytes": _LOG_BYTES, **({"container": container} if container else {})}
         try:
             answer = await self._transport.request("GET", path, query=query)
         except (NotFound, Invalid):

@@ -7,7 +7,7 @@ from attune.cluster.protocol import Cluster, Manifest, Ref
 from attune.contract import ModelType
 from attune.desired.stage_spec import VERSION_PREFIX
 from attune.observation import Defaults, SeenJob, SeenModelVersion, SeenRetriever, SeenTrainingJob, seen_job
-from attune.observation.jobs import newest_pod
+from attune.observation.jobs import CONTAINER, newest_pod
 
 JOB_NAME = "batch.kubernetes.io/job-name"
 LOG_LINES = 30
@@ -18,7 +18,9 @@ async def observe_training_job(cluster: Cluster, raw: Manifest, defaults: Defaul
     job = TrainingJob.model_validate(raw)
     namespace = job.metadata.namespace
     if job.status.phase in {Phase.SUCCEEDED, Phase.FAILED}:
-        return SeenTrainingJob(job=job, defaults=defaults, version=await _version(cluster, namespace, job.status.model_version))
+        return SeenTrainingJob(
+            job=job, defaults=defaults, version=await _version(cluster, namespace, job.status.model_version)
+        )
     retriever = await _retriever(cluster, namespace, job.spec.retriever)
     version, taken = await _own_version(cluster, job)
     base = job.spec.base_model or ""
@@ -127,5 +129,7 @@ async def _stage_job(cluster: Cluster, job: Manifest, pods: list[Manifest]) -> S
     running = pod is not None and pod.get("status", {}).get("phase") == "Running"
     tail = ""
     if pod is not None and running:
-        tail = await cluster.log_tail(job["metadata"]["namespace"], pod["metadata"]["name"], lines=LOG_LINES)
+        tail = await cluster.log_tail(
+            job["metadata"]["namespace"], pod["metadata"]["name"], container=CONTAINER, lines=LOG_LINES
+        )
     return seen_job(job, mine, tail)

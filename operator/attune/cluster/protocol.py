@@ -37,7 +37,7 @@ class Cluster(Protocol):
         """PUT /status at the manifest's resourceVersion; raises Conflict or NotFound."""
         ...
 
-    async def log_tail(self, namespace: str, pod: str, *, lines: int = 50) -> str:
+    async def log_tail(self, namespace: str, pod: str, *, container: str | None = None, lines: int = 50) -> str:
         """The last lines of the pod's log; "" when there is none to read."""
         ...
 

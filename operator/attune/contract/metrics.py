@@ -20,11 +20,19 @@ class RetrievalMetrics(Contract):
     """Ranking quality on held-out queries; all in 0..1."""
 
     ndcg_at10: Unit | None = Field(None, description="Normalized discounted cumulative gain of the first 10.")
-    mrr_at10: Unit | None = Field(None, description="Mean reciprocal rank of the first relevant document in the first 10.")
+    mrr_at10: Unit | None = Field(
+        None, description="Mean reciprocal rank of the first relevant document in the first 10."
+    )
     recall_at10: Unit | None = Field(None, description="Share of relevant documents found in the first 10.")
-    context_precision: Unit | None = Field(None, description="Rank-aware average precision by document ids, as RAGAS defines it.")
-    context_recall: Unit | None = Field(None, description="Share of the relevant documents that were retrieved, by ids.")
-    faithfulness: Unit | None = Field(None, description="Faithfulness of answers, by the judge; absent without a judge.")
+    context_precision: Unit | None = Field(
+        None, description="Rank-aware average precision by document ids, as RAGAS defines it."
+    )
+    context_recall: Unit | None = Field(
+        None, description="Share of the relevant documents that were retrieved, by ids."
+    )
+    faithfulness: Unit | None = Field(
+        None, description="Faithfulness of answers, by the judge; absent without a judge."
+    )
     relevance: Unit | None = Field(None, description="Relevance of answers, by the judge; absent without a judge.")
 
 
@@ -51,8 +59,12 @@ class TrainingMetrics(Contract):
     """What training itself reported."""
 
     loss: float | None = Field(None, description="Mean training loss over the last epoch.")
-    epochs: float | None = Field(None, ge=0, description="Epochs that were run; early stopping may end before spec.epochs.")
+    epochs: float | None = Field(
+        None, ge=0, description="Epochs that were run; early stopping may end before spec.epochs."
+    )
     training_examples: int | None = Field(None, ge=0, description="Pairs in the training split.")
-    training_duration_seconds: float | None = Field(None, ge=0, description="Wall-clock seconds of training, resumes included.")
+    training_duration_seconds: float | None = Field(
+        None, ge=0, description="Wall-clock seconds of training, resumes included."
+    )
     best_epoch: float | None = Field(None, ge=0, description="Epoch whose weights were kept.")
     validation_ndcg_at10: Unit | None = Field(None, description="Best nDCG@10 on the validation split.")

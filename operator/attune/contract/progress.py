@@ -19,7 +19,9 @@ class Progress(Contract):
     step: int | None = Field(None, ge=0, description="Optimizer steps done.")
     loss: float | None = Field(None, description="Training loss, smoothed.")
     examples_per_second: float | None = Field(None, ge=0, description="Training examples per second.")
-    estimated_remaining_seconds: float | None = Field(None, ge=0, description="Seconds until this stage is done, estimated.")
+    estimated_remaining_seconds: float | None = Field(
+        None, ge=0, description="Seconds until this stage is done, estimated."
+    )
     updated_at: datetime | None = Field(None, description="When this was measured.")
 
 

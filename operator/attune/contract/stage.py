@@ -35,13 +35,20 @@ class ArchiveFields(Contract):
     id: str = Field("id", min_length=1, max_length=128, description="Column of the unique document id.")
     title: str = Field("title", min_length=1, max_length=128, description="Column of the title.")
     content: str = Field("content", min_length=1, max_length=128, description="Column of the text.")
-    published_at: str = Field("publishedAt", min_length=1, max_length=128, description="Column of the publication time; may be absent in the data.")
+    published_at: str = Field(
+        "publishedAt",
+        min_length=1,
+        max_length=128,
+        description="Column of the publication time; may be absent in the data.",
+    )
 
 
 class ArchiveSource(Contract):
     """Articles: the corpus, and title → content pairs."""
 
-    uri: str = Field(description="Where the articles lie: file://, pvc://claim/path, s3://, gs://.", min_length=1, max_length=1024)
+    uri: str = Field(
+        description="Where the articles lie: file://, pvc://claim/path, s3://, gs://.", min_length=1, max_length=1024
+    )
     format: DataFormat = Field("jsonl", description="jsonl, parquet or csv.")
     fields: ArchiveFields = Field(default_factory=ArchiveFields, description="Names of the columns.")
 
@@ -50,8 +57,12 @@ class FeedbackFields(Contract):
     """Names of the feedback's columns."""
 
     query: str = Field("query", min_length=1, max_length=128, description="Column of the query.")
-    document_id: str = Field("documentId", min_length=1, max_length=128, description="Column of the rated document's id.")
-    answer: str = Field("answer", min_length=1, max_length=128, description="Column of the rated answer, where no document id is known.")
+    document_id: str = Field(
+        "documentId", min_length=1, max_length=128, description="Column of the rated document's id."
+    )
+    answer: str = Field(
+        "answer", min_length=1, max_length=128, description="Column of the rated answer, where no document id is known."
+    )
     rating: str = Field("rating", min_length=1, max_length=128, description="Column of the rating.")
     at: str = Field("at", min_length=1, max_length=128, description="Column of the time of the rating.")
 
@@ -59,7 +70,11 @@ class FeedbackFields(Contract):
 class FeedbackSource(Contract):
     """Ratings of users: positive ones make pairs, negative ones labelled negatives."""
 
-    uri: str = Field(description="Where the feedback lies: file://, pvc://claim/path, s3://, gs://, https://.", min_length=1, max_length=1024)
+    uri: str = Field(
+        description="Where the feedback lies: file://, pvc://claim/path, s3://, gs://, https://.",
+        min_length=1,
+        max_length=1024,
+    )
     format: DataFormat = Field("jsonl", description="jsonl, parquet or csv.")
     fields: FeedbackFields = Field(default_factory=FeedbackFields, description="Names of the columns.")
     positive_rating: float = Field(4, description="Ratings at or above this make positive pairs.")
@@ -77,45 +92,71 @@ class DataSpec(Contract):
     archive: ArchiveSource | None = None
     feedback: FeedbackSource | None = None
     evaluation: EvaluationSource | None = None
-    labels: str | None = Field(None, description="Labelled training pairs {query, id}; by hand only (`attune-trainer run --labels`).")
-    min_examples: int = Field(1, ge=0, description="Fewer pairs end the stage with InsufficientData; 0: only the held-out set is wanted.")
+    labels: str | None = Field(
+        None, description="Labelled training pairs {query, id}; by hand only (`attune-trainer run --labels`)."
+    )
+    min_examples: int = Field(
+        1, ge=0, description="Fewer pairs end the stage with InsufficientData; 0: only the held-out set is wanted."
+    )
 
 
 class HardNegatives(Contract):
     """How wrong answers are mined."""
 
     per_query: int = Field(4, ge=0, le=32, description="Mined negatives per pair; 0 mines none.")
-    relative_margin: float = Field(0.95, gt=0, le=1, description="A negative must score below this share of the positive's score.")
+    relative_margin: float = Field(
+        0.95, gt=0, le=1, description="A negative must score below this share of the positive's score."
+    )
 
 
 class TrainingConfig(Contract):
     """Everything that determines the weights, apart from the data. Equal config and data digest = the same training."""
 
-    base_model: str = Field(description="Hub id or URI of the model training starts from.", min_length=1, max_length=1024)
-    method: Literal["full", "queryOnly", "lora"] = Field("full", description="full, queryOnly (document vectors frozen) or lora.")
-    loss: Literal["multipleNegativesRanking", "cachedMultipleNegativesRanking", "guided", "bce", "listwise"] | None = Field(
-        None, description="Loss; unset: multipleNegativesRanking for embeddings, bce for rerankers."
+    base_model: str = Field(
+        description="Hub id or URI of the model training starts from.", min_length=1, max_length=1024
+    )
+    method: Literal["full", "queryOnly", "lora"] = Field(
+        "full", description="full, queryOnly (document vectors frozen) or lora."
+    )
+    loss: Literal["multipleNegativesRanking", "cachedMultipleNegativesRanking", "guided", "bce", "listwise"] | None = (
+        Field(None, description="Loss; unset: multipleNegativesRanking for embeddings, bce for rerankers.")
     )
     epochs: int = Field(3, ge=1, le=100, description="Passes over the training pairs.")
     batch_size: int = Field(32, ge=2, le=4096, description="Pairs per optimizer step (and in-batch negatives).")
     learning_rate: float = Field(2e-5, gt=0, le=1, description="Peak learning rate.")
-    warmup_steps: int = Field(100, ge=0, le=1_000_000, description="Steps of linear warm-up, at most a tenth of all steps.")
+    warmup_steps: int = Field(
+        100, ge=0, le=1_000_000, description="Steps of linear warm-up, at most a tenth of all steps."
+    )
     max_sequence_length: int = Field(512, ge=8, le=32768, description="Tokens kept of each text.")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on GPUs that have it, else fp32.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 on GPUs that have it, else fp32."
+    )
     seed: int = Field(42, ge=0, le=2**31 - 1, description="Seed of shuffling, splitting and initialisation.")
     hard_negatives: HardNegatives = Field(default_factory=HardNegatives, description="Mining of hard negatives.")
-    split_ratio: float = Field(0.9, gt=0, lt=1, description="Share of documents that are trained on; the rest is held out.")
-    early_stopping_patience: int = Field(2, ge=0, le=100, description="Evaluations without improvement before training stops; 0 never stops early.")
-    min_improvement: float = Field(0.01, ge=0, lt=1, description="Rise of the validation metric that counts as improvement.")
-    query_prompt: str = Field("", max_length=1024, description="Text put before each query, in training, evaluation and serving alike.")
+    split_ratio: float = Field(
+        0.9, gt=0, lt=1, description="Share of documents that are trained on; the rest is held out."
+    )
+    early_stopping_patience: int = Field(
+        2, ge=0, le=100, description="Evaluations without improvement before training stops; 0 never stops early."
+    )
+    min_improvement: float = Field(
+        0.01, ge=0, lt=1, description="Rise of the validation metric that counts as improvement."
+    )
+    query_prompt: str = Field(
+        "", max_length=1024, description="Text put before each query, in training, evaluation and serving alike."
+    )
     document_prompt: str = Field("", max_length=1024, description="Text put before each document.")
 
 
 class EvaluationConfig(Contract):
     """How a candidate is measured."""
 
-    score_metric: str | None = Field(None, description="Metric compared with evalThreshold; unset: mean of the measured RAGAS metrics.")
-    k: int = Field(10, ge=1, le=1000, description="Depth of the context that contextPrecision and contextRecall look at.")
+    score_metric: str | None = Field(
+        None, description="Metric compared with evalThreshold; unset: mean of the measured RAGAS metrics."
+    )
+    k: int = Field(
+        10, ge=1, le=1000, description="Depth of the context that contextPrecision and contextRecall look at."
+    )
     resamples: int = Field(1000, ge=100, le=100_000, description="Bootstrap resamples by document.")
 
 
@@ -148,7 +189,9 @@ class StageSpec(Contract):
     config: TrainingConfig
     data: DataSpec = Field(default_factory=DataSpec)
     dataset: ArtifactRef | None = Field(None, description="Snapshot made by prepare; needed by train and evaluate.")
-    model: ArtifactRef | None = Field(None, description="Where the version's artifact is (train, import) or lies (evaluate).")
+    model: ArtifactRef | None = Field(
+        None, description="Where the version's artifact is (train, import) or lies (evaluate)."
+    )
     active: ArtifactRef | None = Field(None, description="The version that serves now, to compare with.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
 

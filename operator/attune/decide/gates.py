@@ -74,4 +74,8 @@ def compared(evaluation: EvaluationSummary) -> str:
     bounds = f"95% CI {interval.low:+.3f} to {interval.high:+.3f}" if interval else ""
     detail = ", ".join(part for part in (change, bounds) if part)
     against = "active" if metrics.baseline else "base"
-    return f"nDCG@10 {before.ndcg_at10:.3f} ({against}) → {metrics.ndcg_at10:.3f}" + (f" ({detail})" if detail else "") + queries
+    return (
+        f"nDCG@10 {before.ndcg_at10:.3f} ({against}) → {metrics.ndcg_at10:.3f}"
+        + (f" ({detail})" if detail else "")
+        + queries
+    )

@@ -7,10 +7,10 @@ prepare → import → evaluate. Called by `reconcile`.
 from datetime import datetime, timedelta
 from typing import Any
 
-from attune.api import ModelVersionStatus, Phase, VersionStage, kinds, set_condition
-from attune.api import Compute
+from attune.api import Compute, ModelVersionStatus, Phase, VersionStage, kinds
 from attune.contract import Stage, StageResult
 from attune.decide import gates
+from attune.decide.conditions import Said, said
 from attune.decide.decision import NOTHING, Decision, Event
 from attune.decide.gates import Problem
 from attune.decide.stages import Next, Run, Step, climb, started
@@ -34,7 +34,11 @@ def decide_model_version(seen: SeenModelVersion, now: datetime) -> Decision:
     if version.spec.source.training_job is not None:
         return _follow_training(seen, now)
     if seen.retriever is None:
-        return _wait(seen, f"spec.retriever: no Retriever {version.spec.retriever!r} in this namespace; apply it, or correct the name", now)
+        return _wait(
+            seen,
+            f"spec.retriever: no Retriever {version.spec.retriever!r} in this namespace; apply it, or correct the name",
+            now,
+        )
     return _advance_import(seen, now)
 
 
@@ -47,7 +51,10 @@ def _follow_pointer(seen: SeenModelVersion, now: datetime) -> Decision:
     if is_active and stage in {VersionStage.STAGED, VersionStage.DEPRECATED}:
         promoted = (pointer.promoted_at if pointer else None) or now
         status = _status(seen, stage=VersionStage.ACTIVE, promoted_at=promoted, deprecated_at=None)
-        return Decision(status=status, events=(Event("Active", f"{version.metadata.name} is the active {version.spec.type.value} version"),))
+        return Decision(
+            status=status,
+            events=(Event("Active", f"{version.metadata.name} is the active {version.spec.type.value} version"),),
+        )
     if not is_active and stage is VersionStage.ACTIVE:
         return Decision(status=_status(seen, stage=VersionStage.DEPRECATED, deprecated_at=now))
     return NOTHING
@@ -71,20 +78,28 @@ def _follow_training(seen: SeenModelVersion, now: datetime) -> Decision:
         evaluation_metrics=run.evaluation.metrics if run.evaluation else None,
     )
     if artifact is not None:
-        status = _with(status, "Trained", True, "Completed", _trained(status), seen, now)
+        status = said(
+            status, Said("Trained", True, "Completed", _trained(status)), seen.version.metadata.generation, now
+        )
     if run.evaluation is not None:
         status = _evaluated(status, run.evaluation, seen, now)
     if phase is Phase.SUCCEEDED:
         return _staged(seen, status, now)
     if phase is Phase.FAILED:
-        return _failed(seen, status, Problem(run.reason or "TrainingFailed", run.message or f"TrainingJob {name} failed"), now)
+        return _failed(
+            seen, status, Problem(run.reason or "TrainingFailed", run.message or f"TrainingJob {name} failed"), now
+        )
     return Decision(status=status)
 
 
 def _due(seen: SeenModelVersion) -> Stage | None:
     """The import's next stage. Without an archive there is nothing to prepare and nothing to evaluate on."""
     status = seen.version.status
-    measurable = seen.retriever is not None and seen.retriever.spec.data is not None and seen.retriever.spec.data.archive is not None
+    measurable = (
+        seen.retriever is not None
+        and seen.retriever.spec.data is not None
+        and seen.retriever.spec.data.archive is not None
+    )
     if status.artifact is None:
         return Stage.PREPARE if measurable and status.dataset is None else Stage.IMPORT
     return Stage.EVALUATE if status.dataset is not None else None
@@ -106,10 +121,14 @@ def _advance_import(seen: SeenModelVersion, now: datetime) -> Decision:
         return _failed(seen, updated, Problem(step.reason, step.message), now)
     if step.next is Next.BACK_OFF and step.failures > run.failures:
         message = f"{due} failed, {step.reason}: {step.message}; attempt {step.failures + 1} of {run.backoff_limit + 1} follows"
-        updated = _with(updated, _condition_of(due), False, step.reason, message, seen, now)
+        updated = said(
+            updated, Said(_condition_of(due), False, step.reason, message), seen.version.metadata.generation, now
+        )
         return Decision(status=updated, events=(Event("StageFailed", message, warning=True),), requeue_after=step.wait)
     if step.message and step.next is Next.WAIT:
-        updated = _with(updated, _condition_of(due), False, "Waiting", step.message, seen, now)
+        updated = said(
+            updated, Said(_condition_of(due), False, "Waiting", step.message), seen.version.metadata.generation, now
+        )
     return Decision(status=updated, requeue_after=step.wait or seen.defaults.progress_interval)
 
 
@@ -145,16 +164,28 @@ def _record(seen: SeenModelVersion, stage: Stage, step: Step, result: StageResul
             "dimensions": model.dimensions if model else None,
             "embedding_space": model.embedding_space if model else None,
         }
-        status = _with(status.model_copy(update=update), "Trained", True, "Imported", result.message, seen, now)
+        status = said(
+            status.model_copy(update=update),
+            Said("Trained", True, "Imported", result.message),
+            seen.version.metadata.generation,
+            now,
+        )
         return Decision(status=status, events=(Event("Imported", result.message),), requeue_after=timedelta())
     if result.evaluation is not None:
-        status = _evaluated(status.model_copy(update={"evaluation_metrics": result.evaluation.metrics}), result.evaluation, seen, now)
+        status = _evaluated(
+            status.model_copy(update={"evaluation_metrics": result.evaluation.metrics}), result.evaluation, seen, now
+        )
     return _staged(seen, status, now)
 
 
 def _staged(seen: SeenModelVersion, status: ModelVersionStatus, now: datetime) -> Decision:
     digest = status.artifact.digest if status.artifact else "none"
-    verified = _with(status, "ArtifactVerified", True, "DigestMatches", f"manifest {digest}", seen, now)
+    verified = said(
+        status,
+        Said("ArtifactVerified", True, "DigestMatches", f"manifest {digest}"),
+        seen.version.metadata.generation,
+        now,
+    )
     staged = verified.model_copy(update={"stage": VersionStage.STAGED})
     name = seen.version.metadata.name
     return Decision(status=staged, events=(Event("Staged", f"{name} is staged"),), requeue_after=timedelta())
@@ -165,8 +196,10 @@ def _failed(seen: SeenModelVersion, status: ModelVersionStatus, problem: Problem
     kind = "Trained" if status.artifact is None else "Evaluated"
     if problem.reason in {"BelowThreshold", "WorseThanActive", "NotMeasured"}:
         kind = "Evaluated"
-    status = _with(status, kind, False, problem.reason, problem.message, seen, now)
-    status = status.model_copy(update={"stage": VersionStage.FAILED, "notes": f"{problem.reason}: {problem.message}"[:1024]})
+    status = said(status, Said(kind, False, problem.reason, problem.message), seen.version.metadata.generation, now)
+    status = status.model_copy(
+        update={"stage": VersionStage.FAILED, "notes": f"{problem.reason}: {problem.message}"[:1024]}
+    )
     live = [job for job in seen.stage_jobs if job.state not in {JobState.SUCCEEDED, JobState.FAILED}]
     namespace = seen.version.metadata.namespace
     return Decision(
@@ -176,15 +209,19 @@ def _failed(seen: SeenModelVersion, status: ModelVersionStatus, problem: Problem
     )
 
 
-def _evaluated(status: ModelVersionStatus, evaluation: Any, seen: SeenModelVersion, now: datetime) -> ModelVersionStatus:
+def _evaluated(
+    status: ModelVersionStatus, evaluation: Any, seen: SeenModelVersion, now: datetime
+) -> ModelVersionStatus:
     absent = "; ".join(f"{name} not measured: {why}" for name, why in sorted(evaluation.not_measured.items()))
     message = gates.compared(evaluation) + (f"; {absent}" if absent else "")
-    return _with(status, "Evaluated", True, "Completed", message, seen, now)
+    return said(status, Said("Evaluated", True, "Completed", message), seen.version.metadata.generation, now)
 
 
 def _unmeasured(seen: SeenModelVersion, now: datetime) -> ModelVersionStatus:
     message = "not measured: the Retriever defines no spec.data.archive to hold queries out of"
-    return _with(_status(seen), "Evaluated", False, "NoEvaluationData", message, seen, now)
+    return said(
+        _status(seen), Said("Evaluated", False, "NoEvaluationData", message), seen.version.metadata.generation, now
+    )
 
 
 def _trained(status: ModelVersionStatus) -> str:
@@ -203,18 +240,11 @@ def _condition_of(stage: Stage) -> str:
 
 
 def _wait(seen: SeenModelVersion, message: str, now: datetime) -> Decision:
-    status = _with(_status(seen), "Trained", False, "RetrieverNotFound", message, seen, now)
+    status = said(
+        _status(seen), Said("Trained", False, "RetrieverNotFound", message), seen.version.metadata.generation, now
+    )
     return Decision(status=status, requeue_after=WAIT_FOR_OTHERS)
 
 
 def _status(seen: SeenModelVersion, **update: Any) -> ModelVersionStatus:
     return seen.version.status.model_copy(update={"observed_generation": seen.version.metadata.generation, **update})
-
-
-def _with(
-    status: ModelVersionStatus, kind: str, value: bool, reason: str, message: str, seen: SeenModelVersion, now: datetime
-) -> ModelVersionStatus:
-    conditions = set_condition(
-        status.conditions or (), kind, status=value, reason=reason, message=message, now=now, generation=seen.version.metadata.generation
-    )
-    return status.model_copy(update={"conditions": conditions})

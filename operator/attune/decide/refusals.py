@@ -12,14 +12,18 @@ Check = Callable[[SeenTrainingJob], Problem | None]
 def fine_tuning_disabled(seen: SeenTrainingJob) -> Problem | None:
     if seen.defaults.finetune_enabled or seen.job.status.attempts:
         return None
-    return Problem("FineTuningDisabled", "the operator runs with FINETUNE_ENABLED=false; set it to true to start this job")
+    return Problem(
+        "FineTuningDisabled", "the operator runs with FINETUNE_ENABLED=false; set it to true to start this job"
+    )
 
 
 def retriever_missing(seen: SeenTrainingJob) -> Problem | None:
     if seen.retriever is not None:
         return None
     name = seen.job.spec.retriever
-    return Problem("RetrieverNotFound", f"spec.retriever: no Retriever {name!r} in this namespace; apply it, or correct the name")
+    return Problem(
+        "RetrieverNotFound", f"spec.retriever: no Retriever {name!r} in this namespace; apply it, or correct the name"
+    )
 
 
 def base_version_missing(seen: SeenTrainingJob) -> Problem | None:
@@ -28,7 +32,9 @@ def base_version_missing(seen: SeenTrainingJob) -> Problem | None:
         return None
     name = base.removeprefix(VERSION_PREFIX)
     if seen.base_version is None:
-        return Problem("BaseVersionNotFound", f"spec.baseModel: no ModelVersion {name!r} in this namespace (`kubectl get mv`)")
+        return Problem(
+            "BaseVersionNotFound", f"spec.baseModel: no ModelVersion {name!r} in this namespace (`kubectl get mv`)"
+        )
     if seen.base_version.status.artifact is None:
         return Problem("BaseVersionNotReady", f"spec.baseModel: ModelVersion {name!r} has no artifact yet")
     return None
@@ -57,7 +63,8 @@ def no_such_model(seen: SeenTrainingJob) -> Problem | None:
         return None
     return Problem(
         "ModelNotDefined",
-        f"spec.type: {kind.value}, but Retriever {retriever.metadata.name!r} has no spec.{kind.value}; add spec.{kind.value}.baseModel there",
+        f"spec.type: {kind.value}, but Retriever {retriever.metadata.name!r} has no spec.{kind.value}; "
+        f"add spec.{kind.value}.baseModel there",
     )
 
 
@@ -79,7 +86,11 @@ def no_source(seen: SeenTrainingJob) -> Problem | None:
     if seen.retriever is None:
         return None
     wanted, has = seen.job.spec.data_source, seen.retriever.spec.data
-    used = [name for name in ("archive", "feedback") if getattr(has, name, None) is not None and getattr(wanted, name) is not False]
+    used = [
+        name
+        for name in ("archive", "feedback")
+        if getattr(has, name, None) is not None and getattr(wanted, name) is not False
+    ]
     if used:
         return None
     return Problem(

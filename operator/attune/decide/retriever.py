@@ -2,8 +2,9 @@
 
 from datetime import datetime, timedelta
 
-from attune.api import ModelVersion, Retriever, RetrieverStatus, VersionStage, names, set_condition
+from attune.api import ModelVersion, Retriever, RetrieverStatus, VersionStage, names
 from attune.contract import ModelType
+from attune.decide.conditions import Said, said
 from attune.decide.decision import NOTHING, Decision, Event
 from attune.desired import model_version
 from attune.desired.stage_spec import base_model_of
@@ -46,7 +47,9 @@ def _report(seen: SeenRetriever, now: datetime) -> Decision:
     status, events = seen.retriever.status, []
     for model_type in wanted_types(seen.retriever):
         pointer = status.of(model_type)
-        ready = next((v for v in _versions(seen, model_type) if v.status.stage is VersionStage.STAGED and _is_import(v)), None)
+        ready = next(
+            (v for v in _versions(seen, model_type) if v.status.stage is VersionStage.STAGED and _is_import(v)), None
+        )
         if (pointer is None or pointer.active is None) and ready is not None:
             status = status.pointing(model_type, active=ready.metadata.name, promoted_at=now)
             events.append(Event("Activated", f"{ready.metadata.name} is the first active {model_type.value} version"))
@@ -60,10 +63,8 @@ def _is_import(version: ModelVersion) -> bool:
 def _conditions(seen: SeenRetriever, status: RetrieverStatus, now: datetime) -> RetrieverStatus:
     ready, reason, message = _readiness(seen, status)
     generation = seen.retriever.metadata.generation
-    conditions = set_condition(
-        status.conditions or (), "Ready", status=ready, reason=reason, message=message, now=now, generation=generation
-    )
-    return status.model_copy(update={"conditions": conditions, "observed_generation": generation})
+    status = said(status, Said("Ready", ready, reason, message), generation, now)
+    return status.model_copy(update={"observed_generation": generation})
 
 
 def _readiness(seen: SeenRetriever, status: RetrieverStatus) -> tuple[bool, str, str]:
@@ -76,6 +77,16 @@ def _readiness(seen: SeenRetriever, status: RetrieverStatus) -> tuple[bool, str,
         versions = _versions(seen, model_type)
         failed = [v for v in versions if v.status.stage is VersionStage.FAILED]
         if versions and len(failed) == len(versions):
-            return False, "ImportFailed", f"{failed[-1].metadata.name}: {failed[-1].status.notes}; correct it, then delete that ModelVersion to import again"
-        return False, "Importing", f"{versions[0].metadata.name} is {versions[0].status.stage or 'waiting'}" if versions else "nothing imported"
+            return (
+                False,
+                "ImportFailed",
+                f"{failed[-1].metadata.name}: {failed[-1].status.notes}; correct it, then delete that ModelVersion to import again",
+            )
+        return (
+            False,
+            "Importing",
+            f"{versions[0].metadata.name} is {versions[0].status.stage or 'waiting'}"
+            if versions
+            else "nothing imported",
+        )
     return True, "Active", ", ".join(active)

@@ -97,7 +97,8 @@ def _create_or_back_off(run: Run, defaults: Defaults, now: datetime) -> Step:
                 run.attempts,
                 run.failures,
                 reason="BackOff",
-                message=f"attempt {run.number} of {run.backoff_limit + 1} starts {pause.total_seconds():.0f} s after the failure: {last.message}",
+                message=f"attempt {run.number} of {run.backoff_limit + 1} starts {pause.total_seconds():.0f} s "
+                f"after the failure: {last.message}",
                 wait=left,
             )
     return Step(Next.CREATE, run.attempts, run.failures)
@@ -105,7 +106,9 @@ def _create_or_back_off(run: Run, defaults: Defaults, now: datetime) -> Step:
 
 def _succeeded(run: Run, job: SeenJob, now: datetime) -> Step:
     if job.result is None or not job.result.succeeded:
-        return _fail(run, now, job, "ResultLost", f"Job {job.name} completed, but its Pod and with it the result is gone")
+        return _fail(
+            run, now, job, "ResultLost", f"Job {job.name} completed, but its Pod and with it the result is gone"
+        )
     return Step(Next.DONE, _closed(run, job, now, "Completed", ""), run.failures, job, job.result)
 
 
@@ -113,7 +116,9 @@ def _failed_job(run: Run, job: SeenJob, now: datetime) -> Step:
     if job.result is not None and not job.result.succeeded:
         reason, message = job.result.reason, job.result.message
     else:
-        meaning = MEANING.get(job.exit_code or 0, "see its log" if job.exit_code else "its Pod is gone (deleted, or the node was lost)")
+        meaning = MEANING.get(
+            job.exit_code or 0, "see its log" if job.exit_code else "its Pod is gone (deleted, or the node was lost)"
+        )
         reason = job.failure or "PodFailed"
         message = f"{run.stage} ended with exit code {'unknown' if job.exit_code is None else job.exit_code}: {meaning}"
     return _fail(run, now, job, reason, message)
@@ -142,7 +147,9 @@ def _closed(run: Run, job: SeenJob | None, now: datetime, reason: str, message: 
     finished = (job.finished_at if job else None) or now
     exit_code = job.exit_code if job else None
     return tuple(
-        a.model_copy(update={"finished_at": finished, "exit_code": exit_code, "reason": reason, "message": message[:512]})
+        a.model_copy(
+            update={"finished_at": finished, "exit_code": exit_code, "reason": reason, "message": message[:512]}
+        )
         if (a.stage, a.number) == (run.stage, run.number)
         else a
         for a in opened

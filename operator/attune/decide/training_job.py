@@ -3,10 +3,10 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from attune.api import Phase, TrainingJob, TrainingJobStatus, kinds, set_condition
-from attune.api import Compute
+from attune.api import Compute, Phase, TrainingJob, TrainingJobStatus, kinds
 from attune.contract import Stage, StageResult
 from attune.decide import gates, refusals
+from attune.decide.conditions import Said, said
 from attune.decide.decision import NOTHING, Decision, Event
 from attune.decide.gates import Candidate, Problem
 from attune.decide.stages import Next, Run, Step, climb, started
@@ -38,7 +38,9 @@ def decide_training_job(seen: SeenTrainingJob, now: datetime) -> Decision:
         return _fail(seen, problem, now)
     if _version_deleted(seen):
         name = job.status.model_version
-        return _fail(seen, Problem("ModelVersionDeleted", f"ModelVersion {name} was deleted while its training ran"), now)
+        return _fail(
+            seen, Problem("ModelVersionDeleted", f"ModelVersion {name} was deleted while its training ran"), now
+        )
     if _due(job) is not Stage.PREPARE and seen.version is None:
         return _reserve_version(seen, now)
     return _advance(seen, now)
@@ -57,7 +59,9 @@ def _version_deleted(seen: SeenTrainingJob) -> bool:
 
 def _run(seen: SeenTrainingJob) -> Run:
     status = seen.job.status
-    return Run(_due(seen.job), seen.stage_jobs, tuple(status.attempts or ()), status.failures or 0, seen.job.spec.backoff_limit)
+    return Run(
+        _due(seen.job), seen.stage_jobs, tuple(status.attempts or ()), status.failures or 0, seen.job.spec.backoff_limit
+    )
 
 
 def _advance(seen: SeenTrainingJob, now: datetime) -> Decision:
@@ -70,7 +74,7 @@ def _advance(seen: SeenTrainingJob, now: datetime) -> Decision:
     if step.next is Next.FAILED:
         return _fail(seen, Problem(step.reason, step.message), now, step, stage=run.stage)
     if step.next is Next.BACK_OFF:
-        return _back_off(seen, run, step, now)
+        return _back_off(seen, run, step)
     return _follow(seen, run, step, now)
 
 
@@ -125,7 +129,7 @@ def _follow(seen: SeenTrainingJob, run: Run, step: Step, now: datetime) -> Decis
     return Decision(status=status, apply=resume, events=events, requeue_after=seen.defaults.progress_interval)
 
 
-def _back_off(seen: SeenTrainingJob, run: Run, step: Step, now: datetime) -> Decision:
+def _back_off(seen: SeenTrainingJob, run: Run, step: Step) -> Decision:
     fresh = step.failures > run.failures
     message = (
         f"{run.stage} failed, {step.reason}: {step.message}; attempt {step.failures + 1} of {run.backoff_limit + 1} follows"
@@ -153,18 +157,22 @@ def _record(seen: SeenTrainingJob, stage: Stage, step: Step, result: StageResult
     status = _status(
         seen, reason=f"{CONDITION_OF[stage]}", message=result.message, attempts=step.attempts, progress=None, **update
     )
-    status = _with(status, CONDITION_OF[stage], True, result.reason, result.message, seen, now)
+    status = said(
+        status, Said(CONDITION_OF[stage], True, result.reason, result.message), seen.job.metadata.generation, now
+    )
     return Decision(status=status, events=(Event(CONDITION_OF[stage], result.message),), requeue_after=timedelta())
 
 
 def _judge(seen: SeenTrainingJob, step: Step, result: StageResult, now: datetime) -> Decision:
     evaluation = result.evaluation
     if evaluation is None:
-        return _fail(seen, Problem("NotMeasured", f"evaluate left no numbers: {result.message}"), now, step, stage=Stage.EVALUATE)
+        return _fail(
+            seen, Problem("NotMeasured", f"evaluate left no numbers: {result.message}"), now, step, stage=Stage.EVALUATE
+        )
     told = gates.compared(evaluation)
     problem = gates.first_problem(Candidate(evaluation, seen.job.spec.eval_threshold))
     status = _status(seen, evaluation=evaluation, attempts=step.attempts)
-    status = _with(status, "Evaluated", True, result.reason, told, seen, now)
+    status = said(status, Said("Evaluated", True, result.reason, told), seen.job.metadata.generation, now)
     if problem:
         return _end(seen, status, Phase.FAILED, Problem(problem.reason, f"{problem.message}; {told}"), now)
     return _end(seen, status, Phase.SUCCEEDED, Problem("Succeeded", f"{status.model_version}: {told}"), now)
@@ -179,7 +187,10 @@ def _reserve_version(seen: SeenTrainingJob, now: datetime) -> Decision:
     name = manifest["metadata"]["name"]
     status = _status(seen, reason="VersionReserved", message=f"ModelVersion {name} reserved", model_version=name)
     return Decision(
-        status=status, create=(manifest,), events=(Event("VersionReserved", status.message or ""),), requeue_after=timedelta()
+        status=status,
+        create=(manifest,),
+        events=(Event("VersionReserved", status.message or ""),),
+        requeue_after=timedelta(),
     )
 
 
@@ -196,7 +207,11 @@ def _suspend(seen: SeenTrainingJob, now: datetime) -> Decision:
     """The running Job is suspended: its Pod gets SIGTERM, writes a checkpoint and goes."""
     running = _run(seen).job
     live = running if running and running.state not in {JobState.SUCCEEDED, JobState.FAILED} else None
-    message = f"spec.suspend is true; Job {live.name} is suspended and resumes from its checkpoint" if live else "spec.suspend is true"
+    message = (
+        f"spec.suspend is true; Job {live.name} is suspended and resumes from its checkpoint"
+        if live
+        else "spec.suspend is true"
+    )
     status = _status(seen, phase=Phase.SUSPENDED, reason="Suspended", message=message, start_time=None)
     status = _with_suspended(status, True, seen, now)
     apply = (stage_job.suspension(live.name, seen.job.metadata.namespace, True),) if live and not live.suspended else ()
@@ -204,13 +219,17 @@ def _suspend(seen: SeenTrainingJob, now: datetime) -> Decision:
     return Decision(status=status, apply=apply, events=events)
 
 
-def _fail(seen: SeenTrainingJob, problem: Problem, now: datetime, step: Step | None = None, stage: Stage | None = None) -> Decision:
+def _fail(
+    seen: SeenTrainingJob, problem: Problem, now: datetime, step: Step | None = None, stage: Stage | None = None
+) -> Decision:
     """The end. A stage Job that still runs is deleted; what it wrote stays in the store."""
     status = _status(seen)
     if step is not None:
         status = status.model_copy(update={"attempts": step.attempts, "failures": step.failures})
     if stage is not None:
-        status = _with(status, CONDITION_OF[stage], False, problem.reason, problem.message, seen, now)
+        status = said(
+            status, Said(CONDITION_OF[stage], False, problem.reason, problem.message), seen.job.metadata.generation, now
+        )
     return _end(seen, status, Phase.FAILED, problem, now)
 
 
@@ -225,7 +244,12 @@ def _end(seen: SeenTrainingJob, status: TrainingJobStatus, phase: Phase, why: Pr
             "progress": None,
         }
     )
-    done = _with(done, "Complete" if succeeded else "Failed", True, why.reason, why.message, seen, now)
+    done = said(
+        done,
+        Said("Complete" if succeeded else "Failed", True, why.reason, why.message),
+        seen.job.metadata.generation,
+        now,
+    )
     live = [j for j in seen.stage_jobs if j.state not in {JobState.SUCCEEDED, JobState.FAILED}]
     namespace = seen.job.metadata.namespace
     return Decision(
@@ -272,25 +296,15 @@ def _status(seen: SeenTrainingJob, **update: Any) -> TrainingJobStatus:
     return seen.job.status.model_copy(update={**known, **update})
 
 
-def _with(
-    status: TrainingJobStatus, kind: str, value: bool, reason: str, message: str, seen: SeenTrainingJob, now: datetime
-) -> TrainingJobStatus:
-    conditions = set_condition(
-        status.conditions or (),
-        kind,
-        status=value,
-        reason=reason,
-        message=message,
-        now=now,
-        generation=seen.job.metadata.generation,
-    )
-    return status.model_copy(update={"conditions": conditions})
-
-
 def _with_suspended(status: TrainingJobStatus, value: bool, seen: SeenTrainingJob, now: datetime) -> TrainingJobStatus:
     """The Suspended condition appears with the first suspension and then stays, False while running."""
     known = any(c.type == "Suspended" for c in status.conditions or ())
     if not value and not known:
         return status
     reason = "SuspendRequested" if value else "Resumed"
-    return _with(status, "Suspended", value, reason, f"spec.suspend is {str(value).lower()}", seen, now)
+    return said(
+        status,
+        Said("Suspended", value, reason, f"spec.suspend is {str(value).lower()}"),
+        seen.job.metadata.generation,
+        now,
+    )

@@ -7,6 +7,7 @@ from typing import Any
 from attune.api import Compute, SecretReference, labels, names
 from attune.contract import Contract, ModelType, StageSpec
 from attune.objects import Manifest
+from attune.observation.jobs import CONTAINER
 
 SPEC_FOLDER = "/etc/attune"
 SPEC_FILE = f"{SPEC_FOLDER}/stage.json"
@@ -130,7 +131,9 @@ def _pod_spec(stage: StageJob) -> dict[str, Any]:
         {"name": "spec", "configMap": {"name": stage.name}},
         {"name": "tmp", "emptyDir": {}},
     ]
-    volumes += [{"name": f"pvc-{i}", "persistentVolumeClaim": {"claimName": c}} for i, c in enumerate(claims(stage.spec))]
+    volumes += [
+        {"name": f"pvc-{i}", "persistentVolumeClaim": {"claimName": c}} for i, c in enumerate(claims(stage.spec))
+    ]
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -146,7 +149,7 @@ def _container(stage: StageJob) -> dict[str, Any]:
     mounts = [{"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
     mounts += [{"name": f"pvc-{i}", "mountPath": f"{PVC_ROOT}/{c}"} for i, c in enumerate(claims(stage.spec))]
     container: dict[str, Any] = {
-        "name": "trainer",
+        "name": CONTAINER,
         "image": stage.compute.image or stage.image,
         "args": [stage.spec.stage.value, "--spec", SPEC_FILE],
         "volumeMounts": mounts,
@@ -180,5 +183,7 @@ def merge(under: Manifest, over: Manifest) -> Manifest:
 
 def _join(below: list[Any], over: list[Any]) -> list[Any]:
     named = {item["name"]: item for item in below if isinstance(item, dict) and "name" in item}
-    joined = [merge(named.pop(item["name"], {}), item) if isinstance(item, dict) and "name" in item else item for item in over]
+    joined = [
+        merge(named.pop(item["name"], {}), item) if isinstance(item, dict) and "name" in item else item for item in over
+    ]
     return [*joined, *named.values()]

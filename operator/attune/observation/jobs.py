@@ -11,6 +11,10 @@ from attune.contract import Progress, Stage, StageResult, last_progress
 from attune.objects import Manifest
 
 
+CONTAINER = "trainer"
+"""The container of a stage's Pod; others may have been put beside it (compute.podTemplate, a mesh)."""
+
+
 class JobState(StrEnum):
     """Where a stage Job is; terminal states come from the Job's own conditions, never from a Pod."""
 
@@ -100,7 +104,7 @@ def _state(spec: dict[str, Any], status: dict[str, Any], pod: Manifest | None) -
 
 def _container(pod: Manifest | None) -> dict[str, Any]:
     statuses = (pod or {}).get("status", {}).get("containerStatuses") or [{}]
-    return dict(statuses[0])
+    return dict(next((s for s in statuses if s.get("name") == CONTAINER), statuses[0]))
 
 
 def _terminated(pod: Manifest | None) -> dict[str, Any]:

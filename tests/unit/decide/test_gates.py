@@ -11,7 +11,13 @@ from attune.decide.gates import GATES, Candidate, compared, first_problem
 
 
 def candidate(threshold: float = 0.85, **metrics: Any) -> Candidate:
-    known: dict[str, Any] = {"score": 0.9, "score_metric": "contextPrecision", "queries": 678, "verdict": "better", **metrics}
+    known: dict[str, Any] = {
+        "score": 0.9,
+        "score_metric": "contextPrecision",
+        "queries": 678,
+        "verdict": "better",
+        **metrics,
+    }
     return Candidate(EvaluationSummary(metrics=EvaluationMetrics(**known)), threshold)
 
 
@@ -46,7 +52,9 @@ def test_not_worse_passes() -> None:
 
 
 def test_a_score_that_was_not_measured_is_a_problem_and_never_zero() -> None:
-    unmeasured = Candidate(EvaluationSummary(metrics=EvaluationMetrics(), not_measured={"faithfulness": "no judge"}), 0.85)
+    unmeasured = Candidate(
+        EvaluationSummary(metrics=EvaluationMetrics(), not_measured={"faithfulness": "no judge"}), 0.85
+    )
     problem = first_problem(unmeasured)
     assert problem is not None
     assert problem.reason == "NotMeasured"
@@ -62,4 +70,6 @@ def test_every_gate_closes_for_some_candidate(gate: Any) -> None:
 
 def test_compared_says_only_what_was_measured() -> None:
     assert compared(EvaluationSummary(metrics=EvaluationMetrics())) == "nDCG@10 was not measured"
-    assert compared(EvaluationSummary(metrics=EvaluationMetrics(ndcg_at10=0.7, queries=3))) == "nDCG@10 0.700 on 3 queries"
+    assert (
+        compared(EvaluationSummary(metrics=EvaluationMetrics(ndcg_at10=0.7, queries=3))) == "nDCG@10 0.700 on 3 queries"
+    )

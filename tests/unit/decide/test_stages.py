@@ -17,7 +17,9 @@ DEFAULTS = Defaults(trainer_image="attune-trainer:test")
 
 
 def seen(state: JobState, attempt: int = 1, **more: Any) -> SeenJob:
-    return SeenJob(f"tune-a{attempt}-prepare", "u", Stage.PREPARE, attempt, state, False, NOW - timedelta(minutes=1), **more)
+    return SeenJob(
+        f"tune-a{attempt}-prepare", "u", Stage.PREPARE, attempt, state, False, NOW - timedelta(minutes=1), **more
+    )
 
 
 def run(*jobs: SeenJob, attempts: tuple[Attempt, ...] = (), failures: int = 0, limit: int = 2) -> Run:
@@ -30,7 +32,9 @@ def attempt(number: int, **more: Any) -> Attempt:
 
 def good() -> StageResult:
     data = DatasetSummary(uri="file:///d", digest="sha256:d", examples=1)
-    return StageResult(stage=Stage.PREPARE, spec_digest="x", succeeded=True, reason="Completed", message="", dataset=data)
+    return StageResult(
+        stage=Stage.PREPARE, spec_digest="x", succeeded=True, reason="Completed", message="", dataset=data
+    )
 
 
 def bad(reason: str) -> StageResult:
@@ -69,7 +73,10 @@ def test_other_failures_are_retried_with_the_next_number(code: int | None) -> No
 
 
 def test_the_pause_doubles_and_ends_in_a_new_job() -> None:
-    failed = (attempt(1, finished_at=NOW, exit_code=1, reason="Error"), attempt(2, finished_at=NOW, exit_code=1, reason="Error"))
+    failed = (
+        attempt(1, finished_at=NOW, exit_code=1, reason="Error"),
+        attempt(2, finished_at=NOW, exit_code=1, reason="Error"),
+    )
     waiting = climb(run(attempts=failed, failures=2), DEFAULTS, NOW + timedelta(seconds=19))
     assert (waiting.next, waiting.wait) == (Next.BACK_OFF, timedelta(seconds=1))
     assert climb(run(attempts=failed, failures=2), DEFAULTS, NOW + timedelta(seconds=20)).next is Next.CREATE

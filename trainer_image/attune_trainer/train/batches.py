@@ -75,7 +75,7 @@ def plan_batches(pairs: Sequence[Pair], *, batch_size: int, epochs: int, seed: i
     A batch is smaller where contradictions leave no room (an archive of one article gives batches of one row).
     """
     queries = [identity(pair.query.lower()) for pair in pairs]
-    lengths = np.array([len(pair.query) + len(pair.positive) for pair in pairs])
+    lengths = np.array([len(pair.query) + len(pair.positive) + sum(map(len, pair.negatives[:1])) for pair in pairs])
     batches: list[Batch] = []
     ends: list[int] = []
     for epoch in range(epochs):

@@ -15,7 +15,6 @@ SCALE = 20.0
 DIRECTIONS: tuple[Direction, ...] = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
 """Queries are also pushed from other queries and documents from other documents (Li et al. 2023, GTE, eq. 3): more is
 learnt from the same batch, at no cost, because all the vectors are there anyway."""
-MINI_BATCH = 32
 GUIDED_MARGIN = 0.05
 
 
@@ -24,12 +23,11 @@ def embedding_loss(model: "SentenceTransformer", config: TrainingConfig) -> "tor
     from sentence_transformers.sentence_transformer import losses
 
     match config.loss:
-        case None | "multipleNegativesRanking":
-            return losses.MultipleNegativesRankingLoss(model, scale=SCALE, directions=DIRECTIONS)
-        case "cachedMultipleNegativesRanking":
-            return losses.CachedMultipleNegativesRankingLoss(
-                model, scale=SCALE, directions=DIRECTIONS, mini_batch_size=MINI_BATCH
-            )
+        case None | "multipleNegativesRanking" | "cachedMultipleNegativesRanking":
+            from attune_trainer.train.contrastive import ContrastiveLoss
+
+            inner = losses.MultipleNegativesRankingLoss(model, scale=SCALE, directions=DIRECTIONS)
+            return ContrastiveLoss(model, inner, always_recompute=config.loss == "cachedMultipleNegativesRanking")
         case "guided":
             guide = copy.deepcopy(model).eval().requires_grad_(False)
             return losses.GISTEmbedLoss(

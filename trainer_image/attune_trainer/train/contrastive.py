@@ -1,0 +1,90 @@
+"""The contrastive loss over a batch embedded in pieces of similar length. Made by `losses`; needs torch.
+
+The stock losses pad all texts of a batch, queries too, to its longest document. Here the texts of all columns are sorted by
+length and embedded a few thousand tokens at a time: the same vectors and gradients (up to dropout), several times faster on
+a CPU. A batch whose activations would not fit is embedded again piece by piece in the backward pass (Chen et al. 2016;
+for contrastive batches Gao et al. 2021, GradCache), so memory does not grow with the batch.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from attune_trainer.encode import batches_by_length
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+TOKENS_CPU, TOKENS_GPU = 2048, 16384
+MEMORY_CPU, SHARE_OF_GPU = 1.5 * 2**30, 0.4
+BYTES_PER_TOKEN_LAYER_AND_DIMENSION = 100
+"""Activations kept for the backward pass, measured on BERT in float32."""
+
+
+class ContrastiveLoss(torch.nn.Module):
+    """`inner` (a stock loss that has `compute_loss_from_embeddings`) over vectors that are computed economically."""
+
+    def __init__(self, model: "SentenceTransformer", inner: torch.nn.Module, *, always_recompute: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.inner = inner
+        self.always_recompute = always_recompute
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+        loss: Tensor = self.inner.compute_loss_from_embeddings(self.embed(list(sentence_features)), labels)  # type: ignore[operator]
+        return loss
+
+    def embed(self, columns: list[dict[str, Tensor]]) -> list[Tensor]:
+        """One tensor (rows x dimensions) a column."""
+        names = [name for name, value in columns[0].items() if isinstance(value, Tensor) and value.ndim == 2]
+        width = max(column["input_ids"].shape[1] for column in columns)
+        merged = {name: torch.cat([self._padded(column[name], name, width) for column in columns]) for name in names}
+        lengths = merged["attention_mask"].sum(dim=1).tolist()
+        on_gpu = merged["input_ids"].is_cuda
+        pieces = list(batches_by_length(lengths, tokens=TOKENS_GPU if on_gpu else TOKENS_CPU))
+        recompute = self.always_recompute or self._activations(pieces, lengths) > self._memory(merged["input_ids"])
+        vectors = [self._forward(self._cut(merged, piece, lengths), recompute=recompute) for piece in pieces]
+        order = torch.tensor([index for piece in pieces for index in piece], device=vectors[0].device)
+        back = torch.cat(vectors)[torch.argsort(order)]
+        return list(back.split([column["input_ids"].shape[0] for column in columns]))
+
+    def _forward(self, features: dict[str, Tensor], *, recompute: bool) -> Tensor:
+        def vectors(**inputs: Tensor) -> Tensor:
+            found: Tensor = self.model(dict(inputs))["sentence_embedding"]
+            return found
+
+        if recompute and torch.is_grad_enabled():
+            again: Any = checkpoint(vectors, use_reentrant=False, **features)
+            return again  # type: ignore[no-any-return]
+        return vectors(**features)
+
+    @property
+    def _tokenizer(self) -> Any:
+        return self.model.tokenizer
+
+    def _padded(self, values: Tensor, name: str, width: int) -> Tensor:
+        missing = width - values.shape[1]
+        fill = (self._tokenizer.pad_token_id or 0) if name == "input_ids" else 0
+        sides = (missing, 0) if self._tokenizer.padding_side == "left" else (0, missing)
+        return torch.nn.functional.pad(values, sides, value=fill)
+
+    def _cut(self, merged: dict[str, Tensor], piece: list[int], lengths: list[int]) -> dict[str, Tensor]:
+        width = max(lengths[index] for index in piece)
+        rows = torch.tensor(piece, device=merged["input_ids"].device)
+        left = self._tokenizer.padding_side == "left"
+        return {name: values[rows][:, -width:] if left else values[rows][:, :width] for name, values in merged.items()}
+
+    def _activations(self, pieces: list[list[int]], lengths: list[int]) -> float:
+        config = self.model[0].auto_model.config  # type: ignore[union-attr]
+        size = getattr(config, "num_hidden_layers", 12) * getattr(config, "hidden_size", 768)
+        tokens = sum(len(piece) * max(lengths[index] for index in piece) for piece in pieces)
+        return float(tokens * size * BYTES_PER_TOKEN_LAYER_AND_DIMENSION)
+
+    @staticmethod
+    def _memory(on: Tensor) -> float:
+        if on.is_cuda:
+            return SHARE_OF_GPU * torch.cuda.get_device_properties(on.device).total_memory
+        return MEMORY_CPU
