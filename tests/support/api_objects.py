@@ -10,8 +10,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import yaml
-from kubernetes import client, config
-from kubernetes.client.exceptions import ApiException
+from kubernetes import config
 
 from attune.api import kinds
 
@@ -20,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REMOVE: Any = object()
 """As a value in a change: take the field away."""
 DIGEST = "sha256:" + "0" * 64
+_INSTALLED: set[str] = set()
 APPLY = "application/apply-patch+yaml"
 
 SPECS: dict[str, Manifest] = {
@@ -81,73 +81,72 @@ class ApiServer:
     """Creates, applies and reads our objects in one namespace; a refusal is a value, not an exception."""
 
     def __init__(self, kubeconfig: str, namespace: str) -> None:
-        self.client = config.new_client_from_config(config_file=kubeconfig)
-        self.objects = client.CustomObjectsApi(self.client)
+        self.client = config.new_client_from_config(config_file=str(kubeconfig))
         self.namespace = namespace
 
-    def create(self, thing: Manifest, *, dry_run: bool = True) -> Manifest | Refusal:
-        dry = {"dry_run": "All"} if dry_run else {}
-        return self._answer(
-            lambda: self.objects.create_namespaced_custom_object(
-                *self._where(thing), thing, field_validation="Ignore", **dry
-            )
-        )
+    def create(self, thing: Manifest, *, unknown_fields: str = "Ignore") -> Manifest | Refusal:
+        """A dry run on the server: everything is checked and filled in, nothing is stored."""
+        return self._request("POST", self._path(thing["kind"]), thing, dryRun="All", fieldValidation=unknown_fields)
 
     def apply(self, thing: Manifest, *, dry_run: bool = False) -> Manifest | Refusal:
         """As `kubectl apply --server-side [--dry-run=server]`, with its strict check of unknown fields."""
-        where, dry = self._where(thing), {"dry_run": "All"} if dry_run else {}
-        return self._answer(
-            lambda: self.objects.patch_namespaced_custom_object(
-                *where,
-                thing["metadata"]["name"],
-                thing,
-                field_manager="test",
-                force=True,
-                field_validation="Strict",
-                _content_type=APPLY,
-                **dry,
-            )
-        )
+        query = {"fieldManager": "test", "force": "true", "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
+        return self._request("PATCH", self._path(thing["kind"], thing["metadata"]["name"]), thing, **query)
 
     def replace_status(self, thing: Manifest) -> Manifest | Refusal:
-        where = self._where(thing)
-        return self._answer(
-            lambda: self.objects.replace_namespaced_custom_object_status(*where, thing["metadata"]["name"], thing)
-        )
+        return self._request("PUT", self._path(thing["kind"], thing["metadata"]["name"]) + "/status", thing)
+
+    def table(self, kind: str) -> Manifest:
+        """What `kubectl get` prints."""
+        return self.get(self._path(kind), accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+
+    def discovery(self) -> Manifest:
+        return self.get(f"/apis/{kinds.API_VERSION}")
+
+    def get(self, path: str, accept: str = "application/json") -> Manifest:
+        found = self._request("GET", path, accept=accept)
+        assert not isinstance(found, Refusal), found.message
+        return found
 
     def install_crds(self) -> None:
-        """Server-side apply of crds/, until every kind is served."""
-        crds = client.ApiextensionsV1Api(self.client)
+        """Server-side apply of crds/, until every kind is served; once for each server and process."""
+        if self.client.configuration.host in _INSTALLED:
+            return
         for file in sorted((ROOT / "crds").glob("attune.dev_*.yaml")):
-            body = yaml.safe_load(file.read_text())
-            crds.patch_custom_resource_definition(
-                body["metadata"]["name"], body, field_manager="test", force=True, _content_type=APPLY
-            )
+            crd = yaml.safe_load(file.read_text())
+            path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
+            answer = self._request("PATCH", path, crd, fieldManager="test", force="true")
+            assert not isinstance(answer, Refusal), answer.message
         deadline = monotonic() + 30
-        for kind in kinds.KINDS:
-            while not self._is_served(kind.plural):
-                assert monotonic() < deadline, f"{kind.plural} is not served"
-                sleep(0.2)
+        while any(isinstance(self._request("GET", self._path(kind.kind)), Refusal) for kind in kinds.KINDS):
+            assert monotonic() < deadline, "the kinds are not served"
+            sleep(0.2)
+        _INSTALLED.add(self.client.configuration.host)
 
-    def _is_served(self, plural: str) -> bool:
-        try:
-            self.objects.list_namespaced_custom_object(kinds.GROUP, kinds.VERSION, self.namespace, plural, limit=1)
-        except ApiException:
-            return False
-        return True
+    def _path(self, kind: str, name: str = "") -> str:
+        path = f"/apis/{kinds.API_VERSION}/namespaces/{self.namespace}/{kinds.kind_named(kind).plural}"
+        return f"{path}/{name}" if name else path
 
-    def _where(self, thing: Manifest) -> tuple[str, str, str, str]:
-        return kinds.GROUP, kinds.VERSION, self.namespace, kinds.kind_named(thing["kind"]).plural
-
-    def _answer(self, call: Any) -> Manifest | Refusal:
-        try:
-            answer: Manifest = call()
-        except ApiException as error:
-            status = json.loads(error.body or "{}")
-            causes = (status.get("details") or {}).get("causes") or ()
-            return Refusal(
-                error.status or 0,
-                status.get("message", str(error)),
-                tuple((c.get("field", ""), c.get("message", "")) for c in causes),
-            )
-        return answer
+    def _request(
+        self, method: str, path: str, body: Manifest | None = None, *, accept: str = "application/json", **query: str
+    ) -> Manifest | Refusal:
+        headers = {"Accept": accept, "Content-Type": APPLY if method == "PATCH" else "application/json"}
+        serialized = self.client.param_serialize(
+            method,
+            path,
+            query_params=list(query.items()),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        answer = self.client.call_api(*serialized)
+        answer.read()
+        found: Manifest = json.loads(answer.data)
+        if answer.status < 300:
+            return found
+        causes = (found.get("details") or {}).get("causes") or ()
+        return Refusal(
+            answer.status, found.get("message", ""), tuple((c.get("field", ""), c.get("message", "")) for c in causes)
+        )

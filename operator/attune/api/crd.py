@@ -24,8 +24,10 @@ from attune.api.training_job import TrainingJob
 from attune.api.training_schedule import TrainingSchedule
 
 HEADER = "# Made by `python -m attune.api.crd` from operator/attune/api. Do not edit.\n"
-NAME_LENGTH = 52
-"""Longest name of a Retriever: it is a label value, and the beginning of names of Services."""
+RETRIEVER_NAME_LENGTH = 52
+"""It begins names of Services and is a label value."""
+VERSION_NAME_LENGTH = 63
+"""It is a label value and names a collection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +59,18 @@ class Definition:
     rules: tuple[Rule, ...] = ()
 
 
-_RETRIEVER_NAME = Rule(
-    f"self.metadata.name.size() <= {NAME_LENGTH} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-    f"must be a letter followed by letters, digits and '-', at most {NAME_LENGTH} characters, since Services are "
-    f"named after it",
-    shown=f"'\"' + self.metadata.name + '\" cannot begin the name of a Service; use at most {NAME_LENGTH} "
-    f"lower-case letters, "
-    "digits and hyphens, the first a letter'",
-    path=".metadata.name",
-)
+def _named(length: int, why: str) -> tuple[Rule, ...]:
+    """Names that begin other names or are label values; CRDs allow up to 253 characters and dots otherwise."""
+    must = f"use at most {length} lower-case letters, digits and hyphens, the first a letter"
+    return (
+        Rule(
+            f"self.metadata.name.size() <= {length} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            f"{why}; {must}",
+            shown=f"'\"' + self.metadata.name + '\" {why}; {must}'",
+            path=".metadata.name",
+        ),
+    )
+
 
 DEFINITIONS: tuple[Definition, ...] = (
     Definition(
@@ -82,7 +87,7 @@ DEFINITIONS: tuple[Definition, ...] = (
             Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why it is ready or not.", priority=1),
             AGE,
         ),
-        (_RETRIEVER_NAME,),
+        _named(RETRIEVER_NAME_LENGTH, "cannot begin the name of a Service"),
     ),
     Definition(
         kinds.TRAINING_JOB,
@@ -116,6 +121,7 @@ DEFINITIONS: tuple[Definition, ...] = (
             Column("Base", ".spec.baseModel", "Model it comes from.", priority=1),
             AGE,
         ),
+        _named(VERSION_NAME_LENGTH, "cannot name a collection"),
     ),
     Definition(
         kinds.AB_TEST,

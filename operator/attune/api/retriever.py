@@ -105,7 +105,7 @@ class Index(ApiModel):
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.store == 'lancedb' || has(self.uri)",
-            "uri is needed for pgvector (postgresql://host/database) and qdrant (http://host:6333)",
+            "uri is missing; pgvector takes postgresql://host/database, qdrant http://host:6333",
             path=".uri",
         ),
         Rule(

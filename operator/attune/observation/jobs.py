@@ -10,7 +10,6 @@ from attune.api import labels
 from attune.contract import Progress, Stage, StageResult, last_progress
 from attune.objects import Manifest
 
-
 CONTAINER = "trainer"
 """The container of a stage's Pod; others may have been put beside it (compute.podTemplate, a mesh)."""
 

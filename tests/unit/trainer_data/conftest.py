@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import stamina
+
 from attune.contract import ArchiveSource, DataSpec, HardNegatives, OwnerRef, Stage, StageSpec, TrainingConfig
 
 Row = dict[str, Any]

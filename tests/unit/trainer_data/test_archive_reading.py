@@ -7,13 +7,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from attune.contract import ArchiveFields, ArchiveSource
 from attune_trainer.data.archive import MAX_CONTENT_CHARACTERS, read_archive
 from attune_trainer.data.normalize import is_wordy, normalize, words
 from attune_trainer.data.records import Tally
 from attune_trainer.errors import BadData
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def read(uri, tally=None, *, needs_title=True, **source):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from attune_trainer.data.bm25 import Bm25
 from attune_trainer.data.dedup import distinct
 from attune_trainer.data.negatives import CANDIDATES, Mining, Pool, embed, mine
@@ -71,7 +72,7 @@ def test_a_text_close_to_the_positive_is_never_a_negative():
 
 
 def test_documents_outside_the_training_side_are_never_negatives_also_for_validation_pairs():
-    train, validation, held_out = doc("t", 10), doc("v", 40), doc("h", 50)
+    train, validation, held_out = doc("t", 10), doc("v", 40, "a question of validation"), doc("h", 50, "a question")
     mined = run([pair(train), pair(validation, 5)], [train, doc("n", 80)], others=[validation, held_out])
     assert [p.neg_ids for p in mined.pairs] == [("n",), ("n",)]
 

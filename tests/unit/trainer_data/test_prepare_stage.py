@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from moto.server import ThreadedMotoServer
+
 from attune.contract import EvaluationSource, FeedbackSource
 from attune_trainer import store
 from attune_trainer.data.dedup import NEAR, jaccard
 from attune_trainer.data.prepare import prepare
 from attune_trainer.data.snapshot import load_snapshot
 from attune_trainer.errors import BadConfig, BadData, InsufficientData
-from moto.server import ThreadedMotoServer
 
 
 def quiet(_percent):
@@ -153,9 +154,10 @@ def test_tiny_archives_work_or_say_that_they_are_too_small(articles, jsonl, spec
     assert summary.examples + summary.validation_examples == count - 1
 
 
-def test_min_examples_zero_wants_the_held_out_set_only_and_loads_no_model(articles, jsonl, spec, no_encoder):
-    summary = prepare(spec(jsonl(articles(1)), min_examples=0, per_query=4), encode_factory=no_encoder, report=quiet)
-    assert (summary.examples, summary.held_out_queries) == (0, 1)
+@pytest.mark.parametrize("count", [1, 30])
+def test_min_examples_zero_wants_the_held_out_set_only_and_loads_no_model(articles, jsonl, spec, no_encoder, count):
+    asked = spec(jsonl(articles(count)), min_examples=0, per_query=4)
+    assert prepare(asked, encode_factory=no_encoder, report=quiet).held_out_queries == max(1, count // 10)
 
 
 def test_labels_become_pairs_or_held_out_queries_by_the_side_of_their_document(articles, jsonl, spec, no_encoder):

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from attune_trainer.data.records import Document, Judgement, Pair
 from attune_trainer.data.snapshot import Contents, load_snapshot, write_snapshot
 from attune_trainer.errors import BadData, StoreUnavailable

@@ -1,10 +1,11 @@
 """Three disjoint sides, by time where there are dates."""
 
 import pytest
-from attune_trainer.data.records import Document
-from attune_trainer.data.split import VALIDATION_AT_MOST, split
 from hypothesis import given
 from hypothesis import strategies as st
+
+from attune_trainer.data.records import Document
+from attune_trainer.data.split import VALIDATION_AT_MOST, split
 
 
 def docs(count, *, dated=True):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from attune_trainer import store
 from attune_trainer.errors import BadConfig, BadData, StoreUnavailable
 

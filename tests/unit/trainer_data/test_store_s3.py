@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import s3fs
+from moto.server import ThreadedMotoServer
+
 from attune_trainer import store
 from attune_trainer.errors import BadConfig, BadData, StoreUnavailable
-from moto.server import ThreadedMotoServer
 
 
 def point_at(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:

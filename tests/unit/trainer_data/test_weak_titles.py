@@ -1,6 +1,7 @@
 """Which titles make a training query."""
 
 import pytest
+
 from attune_trainer.data.records import Document, Tally
 from attune_trainer.data.titles import shared_titles, strong, weakness
 
@@ -18,6 +19,7 @@ CONTENT = "The cache is cleared on restart. More follows here."
         ("The cache is cleared on restart", "firstSentence"),
         ("THE CACHE IS CLEARED", "firstSentence"),
         ("The cache", None),
+        ("Clear it!", None),
         ("Clearing the cache", None),
     ],
 )
@@ -34,3 +36,8 @@ def test_a_title_of_several_articles_is_weak_in_all_of_them_whatever_its_case():
     assert kept == [other]
     assert kinds == {"shared": 2}
     assert tally.by_reason() == {"weakTitle": 2}
+
+
+def test_a_short_title_is_weak_only_where_it_is_the_whole_first_sentence():
+    assert weakness(Document("1", "Cache cleared", "Cache cleared. More follows."), frozenset()) == "firstSentence"
+    assert weakness(Document("1", "Cache cleared", "Cache cleared on restart."), frozenset()) is None

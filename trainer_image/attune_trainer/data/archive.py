@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from attune.contract.stage import ArchiveFields, ArchiveSource
-
 from attune_trainer.data.normalize import is_wordy, normalize
 from attune_trainer.data.records import Document, Tally
 from attune_trainer.data.rows import Row, RowFile, open_rows

@@ -20,9 +20,10 @@ NEAR = 0.8
 _PROPOSE = 0.65
 PERMUTATIONS = 128
 _SHINGLE_WORDS = 3
+_COMPARED = 20
 _BLOCK = 1024
 
-Signatures = NDArray[np.uint64]
+Signatures = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,8 @@ def distinct(documents: list[Document], tally: Tally, report: Callable[[float], 
     """Drop exact (`exactDuplicate`) and near (`nearDuplicate`) copies. `report` gets the share done, 0..1."""
     lsh = MinHashLSH(threshold=_PROPOSE, num_perm=PERMUTATIONS)
     by_text: dict[bytes, str] = {}
-    position: dict[str, int] = {}
     kept: list[Document] = []
-    rows: list[Signatures] = []
+    signatures = np.empty((len(documents), PERMUTATIONS), np.uint32)
     kept_id: dict[str, str] = {}
     for number, document in enumerate(documents):
         if number % _BLOCK == 0:
@@ -59,20 +59,26 @@ def distinct(documents: list[Document], tally: Tally, report: Callable[[float], 
             tally.drop("exactDuplicate", f"{document.id} = {by_text[key]}")
             continue
         sketch = _sketch(document.content)
-        original = _original(
-            document, [kept[position[name]] for name in sorted(lsh.query(sketch), key=position.__getitem__)]
-        )
+        likely = _likeliest(sketch, np.array(lsh.query(sketch), dtype=np.int64), signatures)
+        original = next((kept[at] for at in likely if jaccard(document.content, kept[at].content) >= NEAR), None)
         if original is not None:
             kept_id[document.id] = by_text[key] = original.id
             tally.drop("nearDuplicate", f"{document.id} ~ {original.id}")
             continue
         kept_id[document.id] = by_text[key] = document.id
-        position[document.id] = len(kept)
-        lsh.insert(document.id, sketch, check_duplication=False)
+        lsh.insert(len(kept), sketch, check_duplication=False)
+        signatures[len(kept)] = sketch.hashvalues
         kept.append(document)
-        rows.append(np.asarray(sketch.hashvalues, dtype=np.uint64))
     report(1.0)
-    return Distinct(kept, kept_id, np.stack(rows) if rows else np.empty((0, PERMUTATIONS), np.uint64))
+    return Distinct(kept, kept_id, signatures[: len(kept)])
+
+
+def _likeliest(sketch: MinHash, proposed: NDArray[np.int64], signatures: Signatures) -> list[int]:
+    """The candidates worth an exact comparison, in the order they were read. A bounded number: in an archive made from
+    a template everything resembles everything."""
+    estimates = (signatures[proposed] == np.asarray(sketch.hashvalues, np.uint32)).mean(axis=1)
+    best = np.lexsort((proposed, -estimates))[:_COMPARED]
+    return sorted(proposed[best[estimates[best] >= _PROPOSE]].tolist())
 
 
 def jaccard(one: str, other: str) -> float:
@@ -81,12 +87,8 @@ def jaccard(one: str, other: str) -> float:
     return len(left & right) / len(left | right) if left or right else 1.0
 
 
-def _original(document: Document, candidates: list[Document]) -> Document | None:
-    return next((candidate for candidate in candidates if jaccard(document.content, candidate.content) >= NEAR), None)
-
-
 def _sketch(text: str) -> MinHash:
-    sketch = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=_hash32)
+    sketch = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=_hash32, scheme="affine32")
     sketch.update_batch(set(_shingles(text)))
     return sketch
 

@@ -10,7 +10,6 @@ from math import isfinite
 from typing import Any
 
 from attune.contract.stage import FeedbackSource
-
 from attune_trainer.data.normalize import normalize, words
 from attune_trainer.data.records import Document, Judgement, Tally
 from attune_trainer.data.rows import open_rows

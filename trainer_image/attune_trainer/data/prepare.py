@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from attune.contract import DatasetSummary, DataSpec, Layout, StageSpec
-
 from attune_trainer.data.archive import MAX_CONTENT_CHARACTERS, Archive, read_archive
 from attune_trainer.data.dedup import Distinct, distinct
 from attune_trainer.data.judgements import Judgements, read_feedback, read_labels

@@ -1,0 +1,78 @@
+"""One cluster for the whole run, shared by all workers; one namespace for each test."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from devcluster import Cluster
+from devcluster.choose import choose
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+IMAGES = ROOT / "tests" / "support" / "images.yaml"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Cluster]:
+    """The cluster with our CRDs. The first worker starts it, the last one stops it."""
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    users = shared / "cluster-users"
+    with (shared / "cluster-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        home = _home(shared)
+        made = choose(home, images=IMAGES, ephemeral=worker_id == "master")
+        made.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(ROOT / "crds"))
+        made.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        users.write_text(str(int(users.read_text() if users.exists() else 0) + 1))
+    yield made
+    with (shared / "cluster-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        left = int(users.read_text()) - 1
+        users.write_text(str(left))
+        if left == 0:
+            made.stop()
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _home(shared: Path) -> Path:
+    """Not below /tmp: Pods have a /tmp of their own, and would not see their files."""
+    note = shared / "cluster-home"
+    if not note.exists():
+        base = Path(os.environ.get("ATTUNE_CACHE") or Path.home() / ".cache" / "attune") / "runs"
+        base.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(tempfile.mkdtemp(prefix="test-", dir=base)))
+    return Path(json.loads(note.read_text()))
+
+
+@pytest.fixture
+def kubeconfig(cluster: Cluster) -> Path:
+    return cluster.kubeconfig
+
+
+@pytest.fixture
+def kubectl(cluster: Cluster):  # type: ignore[no-untyped-def]
+    return cluster.kubectl
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of this test's own; removed afterwards, without waiting."""
+    name = f"t-{uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)

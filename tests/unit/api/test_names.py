@@ -1,0 +1,64 @@
+"""Names of what the operator makes."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attune.api import names
+from attune.contract import ModelType, Stage
+
+DNS_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+owners = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,60}[a-z0-9])?){0,3}", fullmatch=True)
+uids = st.uuids().map(str)
+attempts = st.integers(1, 1000)
+stages = st.sampled_from(list(Stage))
+runs = st.tuples(owners, uids, attempts, stages)
+
+
+def test_a_version_is_named_by_type_number_and_day() -> None:
+    day = date(2026, 3, 15)
+    assert names.version_name(ModelType.EMBEDDING, 2, day) == "emb-v2-20260315"
+    assert names.version_name(ModelType.RERANKER, 11, day) == "rer-v11-20260315"
+
+
+def test_versions_count_from_one() -> None:
+    with pytest.raises(ValueError, match="count from 1"):
+        names.version_name(ModelType.EMBEDDING, 0, date(2026, 3, 15))
+
+
+def test_a_stage_job_is_readable() -> None:
+    assert re.match(r"^news-march-train-2-[0-9a-f]{8}$", names.stage_job_name("news-march", "u1", 2, Stage.TRAIN))
+
+
+@given(runs)
+def test_a_stage_job_name_is_a_dns_label_and_always_the_same(run: tuple[str, str, int, Stage]) -> None:
+    name = names.stage_job_name(*run)
+    assert DNS_LABEL.match(name), name
+    assert name == names.stage_job_name(*run)
+
+
+@given(runs, runs)
+def test_two_runs_never_share_a_name(one: tuple[str, str, int, Stage], other: tuple[str, str, int, Stage]) -> None:
+    assert (names.stage_job_name(*one) == names.stage_job_name(*other)) == (one == other)
+
+
+@given(owners, uids, uids)
+def test_an_owner_made_again_under_its_name_has_other_jobs(owner: str, uid: str, other: str) -> None:
+    same = names.stage_job_name(owner, uid, 1, Stage.PREPARE) == names.stage_job_name(owner, other, 1, Stage.PREPARE)
+    assert same == (uid == other)
+
+
+@given(owners, owners)
+def test_children_of_two_owners_have_two_names(one: str, other: str) -> None:
+    first, second = names.child_name(one, "serving"), names.child_name(other, "serving")
+    assert DNS_LABEL.match(first)
+    assert (first == second) == (one == other)
+
+
+def test_a_short_owner_keeps_its_name() -> None:
+    assert names.child_name("news", "serving") == "news-serving"
