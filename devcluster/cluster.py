@@ -51,7 +51,9 @@ class Cluster:
         layout = Layout(home.resolve())
         state = _running(layout)
         if state is None:
-            raise ClusterError(f"no control plane runs in {home}; start one with `python -m devcluster up --dir {home}`")
+            raise ClusterError(
+                f"no control plane runs in {home}; start one with `python -m devcluster up --dir {home}`"
+            )
         return cls(layout.kubeconfig, state["executable"], layout.home)
 
     def stop(self) -> None:
@@ -66,12 +68,12 @@ class Cluster:
         while _alive(state["pid"]) and monotonic() < until:
             sleep(0.05)
 
-    def kubectl(self, *arguments: str, input: str | None = None, check: bool = True) -> str:
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """What `kubectl ARGUMENTS` prints; raises ClusterError with its words when it fails."""
         command = [self.executable, "kubectl", f"--kubeconfig={self.kubeconfig}", *arguments]
         if Path(self.executable).name != "controlplane":
             command.pop(1)
-        done = subprocess.run(command, input=input, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
         if check and done.returncode != 0:
             raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout if done.returncode == 0 else done.stdout + done.stderr
@@ -107,7 +109,12 @@ def _launch(layout: Layout, images: Path | None, gpus: int, parent: int | None) 
     log_path = layout.home / "supervisor.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=Path(__file__).parent.parent
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=Path(__file__).parent.parent,
         )
     until = monotonic() + START_SECONDS
     while _running(layout) is None:

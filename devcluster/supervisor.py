@@ -32,7 +32,7 @@ PR_SET_PDEATHSIG = 1
 START_SECONDS = 90
 
 
-class Ended(Exception):  # noqa: N818
+class Ended(Exception):
     """A child ended, or the parent is gone, or somebody asked us to stop."""
 
 
@@ -91,10 +91,21 @@ class Supervisor:
         self._wait("kube-apiserver", f"{server}/readyz", tokens[components.TOKEN_ADMIN])
         self._spawn("kube-controller-manager", [executable, *components.controller_manager(layout, ports)])
         self._spawn("kube-scheduler", [executable, *components.scheduler(layout, ports)])
-        node = [sys.executable, "-m", "devcluster.node", str(layout.home), "--port", str(ports.kubelet), "--gpus", str(gpus)]
+        node = [
+            sys.executable,
+            "-m",
+            "devcluster.node",
+            str(layout.home),
+            "--port",
+            str(ports.kubelet),
+            "--gpus",
+            str(gpus),
+        ]
         self._spawn("node", node + (["--images", str(images)] if images else []))
         self._wait("node", f"{server}/api/v1/nodes/process-node", tokens[components.TOKEN_ADMIN])
-        self._wait("kube-controller-manager", f"{server}/api/v1/namespaces/default/serviceaccounts/default", tokens["admin"])
+        self._wait(
+            "kube-controller-manager", f"{server}/api/v1/namespaces/default/serviceaccounts/default", tokens["admin"]
+        )
         state = {"pid": os.getpid(), "server": server, "api_pid": self._children[1][1].pid, "executable": executable}
         partial = layout.state.with_suffix(".partial")
         partial.write_text(json.dumps(state))
@@ -128,7 +139,12 @@ class Supervisor:
     def _spawn(self, name: str, command: list[str]) -> None:
         with (self._layout.logs / f"{name}.log").open("ab") as log:
             child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with_parent  # noqa: PLW1509
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509
             )
         self._children.append((name, child))
 

@@ -30,7 +30,11 @@ class Node:
         self._addresses = (f"127.{a}.{b}.{c}" for a in range(1, 255) for b in range(256) for c in range(1, 255))
 
     def find(self, namespace: str, name: str) -> Pod | None:
-        found = [p for p in self._pods.values() if (p.object["metadata"]["namespace"], p.object["metadata"]["name"]) == (namespace, name)]
+        found = [
+            p
+            for p in self._pods.values()
+            if (p.object["metadata"]["namespace"], p.object["metadata"]["name"]) == (namespace, name)
+        ]
         return found[-1] if found else None
 
     async def follow(self) -> None:
@@ -59,7 +63,12 @@ class Node:
         if (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"} and not deleting:
             return
         address = next(self._addresses)
-        addresses = {"podIP": address, "podIPs": [{"ip": address}], "hostIP": "127.0.0.1", "hostIPs": [{"ip": "127.0.0.1"}]}
+        addresses = {
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "hostIP": "127.0.0.1",
+            "hostIPs": [{"ip": "127.0.0.1"}],
+        }
         started = Pod(self._api, pod, self._layout.pods / uid, self._table, addresses)
         self._pods[uid] = started
         task = asyncio.create_task(started.run())
@@ -76,7 +85,16 @@ class Node:
         """Force-deleted: nobody waits for its last status."""
         if uid in self._pods:
             await self._pods[uid].kill()
-            self._pods[uid].changed({**self._pods[uid].object, "metadata": {**self._pods[uid].object["metadata"], "deletionTimestamp": "now", "deletionGracePeriodSeconds": 0}})
+            self._pods[uid].changed(
+                {
+                    **self._pods[uid].object,
+                    "metadata": {
+                        **self._pods[uid].object["metadata"],
+                        "deletionTimestamp": "now",
+                        "deletionGracePeriodSeconds": 0,
+                    },
+                }
+            )
 
 
 async def for_ever(name: str, work: Callable[[], Awaitable[None]], pause: float) -> None:

@@ -79,7 +79,13 @@ class Api:
         yield "LIST", found
         version = found["metadata"]["resourceVersion"]
         assert self._session is not None
-        watch = {**query, "watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": "300"}
+        watch = {
+            **query,
+            "watch": "1",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": "300",
+        }
         timeout = aiohttp.ClientTimeout(total=None, sock_read=330)
         async with self._session.get(self.server + path, params=watch, timeout=timeout) as answer:
             if answer.status != 200:
@@ -92,12 +98,20 @@ class Api:
                     yield event["type"], event["object"]
 
     async def _request(
-        self, verb: str, path: str, body: Thing | None = None, *, query: dict[str, str] | None = None, kind: str = "application/json"
+        self,
+        verb: str,
+        path: str,
+        body: Thing | None = None,
+        *,
+        query: dict[str, str] | None = None,
+        kind: str = "application/json",
     ) -> Thing:
         assert self._session is not None
         data = json.dumps(body).encode() if body is not None else None
         headers = {"Content-Type": kind} if data is not None else {}
-        async with self._session.request(verb, self.server + path, params=query or {}, data=data, headers=headers) as answer:
+        async with self._session.request(
+            verb, self.server + path, params=query or {}, data=data, headers=headers
+        ) as answer:
             text = await answer.text()
             if answer.status >= 400:
                 raise ApiError(answer.status, text[:500])

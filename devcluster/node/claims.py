@@ -35,7 +35,13 @@ def volume(claim: Thing, folder: Path) -> Thing:
             "storageClassName": spec.get("storageClassName") or "",
             "persistentVolumeReclaimPolicy": "Retain",
             "hostPath": {"path": str(folder / meta["uid"])},
-            "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"]},
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "name": meta["name"],
+                "namespace": meta["namespace"],
+                "uid": meta["uid"],
+            },
         },
     }
 

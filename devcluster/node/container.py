@@ -48,13 +48,23 @@ class Process:
                     "env": program.env,
                     "cwd": program.cwd or str(run / "home"),
                     "scratch": str(run),
-                    "mounts": [{"source": str(m.source), "target": m.target, "readOnly": m.read_only} for m in program.mounts],
+                    "mounts": [
+                        {"source": str(m.source), "target": m.target, "readOnly": m.read_only} for m in program.mounts
+                    ],
                 }
             )
         )
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", str(LAUNCHER), str(spec), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                sys.executable,
+                "-I",
+                "-S",
+                str(LAUNCHER),
+                str(spec),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         return cls(process)
 

@@ -12,7 +12,7 @@ Lookup = Callable[[str, str], Mapping[str, str] | None]
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 
 
-class ConfigProblem(Exception):  # noqa: N818
+class ConfigProblem(Exception):
     """CreateContainerConfigError, with the words kubelet uses."""
 
 
@@ -22,7 +22,9 @@ def environment(container: Thing, pod: Thing, lookup: Lookup) -> dict[str, str]:
     for source in container.get("envFrom") or []:
         made |= _all_of(source, lookup)
     for entry in container.get("env") or []:
-        value = _value_from(entry["valueFrom"], container, pod, lookup) if "valueFrom" in entry else entry.get("value", "")
+        value = (
+            _value_from(entry["valueFrom"], container, pod, lookup) if "valueFrom" in entry else entry.get("value", "")
+        )
         if value is not None:
             made[entry["name"]] = expand(value, made)
     return made
@@ -51,7 +53,9 @@ def field(pod: Thing, path: str) -> str:
 
 
 def _all_of(source: Thing, lookup: Lookup) -> dict[str, str]:
-    kind, reference = ("Secret", source["secretRef"]) if "secretRef" in source else ("ConfigMap", source["configMapRef"])
+    kind, reference = (
+        ("Secret", source["secretRef"]) if "secretRef" in source else ("ConfigMap", source["configMapRef"])
+    )
     data = lookup(kind, reference["name"])
     if data is None:
         if reference.get("optional"):
@@ -66,11 +70,17 @@ def _value_from(source: Thing, container: Thing, pod: Thing, lookup: Lookup) -> 
     if "resourceFieldRef" in source:
         group, _, name = source["resourceFieldRef"]["resource"].partition(".")
         return str(((container.get("resources") or {}).get(group) or {}).get(name, ""))
-    kind, reference = ("Secret", source["secretKeyRef"]) if "secretKeyRef" in source else ("ConfigMap", source["configMapKeyRef"])
+    kind, reference = (
+        ("Secret", source["secretKeyRef"]) if "secretKeyRef" in source else ("ConfigMap", source["configMapKeyRef"])
+    )
     data = lookup(kind, reference["name"])
     if data is None or reference["key"] not in data:
         if reference.get("optional"):
             return None
-        missing = f'{kind.lower()} "{reference["name"]}" not found' if data is None else f"couldn't find key {reference['key']} in {kind} {reference['name']}"
+        missing = (
+            f'{kind.lower()} "{reference["name"]}" not found'
+            if data is None
+            else f"couldn't find key {reference['key']} in {kind} {reference['name']}"
+        )
         raise ConfigProblem(missing)
     return data[reference["key"]]

@@ -10,7 +10,9 @@ import json
 import os
 import signal
 import sys
+from typing import Any
 
+Mount = dict[str, Any]
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 MS_RDONLY, MS_BIND, MS_REC, MS_PRIVATE, MS_REMOUNT = 1, 4096, 16384, 1 << 18, 32
 PR_SET_PDEATHSIG = 1
@@ -19,7 +21,7 @@ START_ERROR = 128
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main():
+def main() -> int:
     with open(sys.argv[1], encoding="utf-8") as handle:
         spec = json.load(handle)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -33,13 +35,13 @@ def main():
         return START_ERROR
 
 
-def _mount_all(mounts, scratch):
+def _mount_all(mounts: list[Mount], scratch: str) -> None:
     """Sources are opened first: a mount may hide the folder that another one comes from."""
     if not mounts:
         return
     _private_namespace()
     opened = [(os.open(m["source"], os.O_PATH), m) for m in sorted(mounts, key=lambda m: m["target"])]
-    overlaid = []
+    overlaid: list[str] = []
     for number, (_, mount) in enumerate(opened):
         _ensure_target(mount, os.path.join(scratch, str(number)), overlaid)
     for handle, mount in opened:
@@ -48,7 +50,7 @@ def _mount_all(mounts, scratch):
             _mount(None, mount["target"], None, MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
-def _private_namespace():
+def _private_namespace() -> None:
     uid, gid = os.getuid(), os.getgid()
     if uid == 0:
         _check(libc.unshare(CLONE_NEWNS), "unshare")
@@ -60,7 +62,7 @@ def _private_namespace():
     _mount(None, "/", None, MS_REC | MS_PRIVATE)
 
 
-def _ensure_target(mount, scratch, overlaid):
+def _ensure_target(mount: Mount, scratch: str, overlaid: list[str]) -> None:
     """Make the mount point exist: in an overlay over the nearest folder there is."""
     target = mount["target"]
     if os.path.exists(target):
@@ -84,12 +86,12 @@ def _ensure_target(mount, scratch, overlaid):
             pass
 
 
-def _mount(source, target, kind, flags, data=None):
+def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
     _check(libc.mount(*encoded, ctypes.c_ulong(flags), None if data is None else os.fsencode(data)), f"mount {target}")
 
 
-def _check(answer, what):
+def _check(answer: int, what: str) -> None:
     if answer != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")

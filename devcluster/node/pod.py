@@ -86,7 +86,9 @@ class Pod:
             await self._keep(state, container, "Never" if policy == "Never" else "OnFailure")
             if state.exit_code != 0:
                 return
-        await asyncio.gather(*(self._keep(s, c, policy) for s, c in zip(self.containers, spec["containers"], strict=True)))
+        await asyncio.gather(
+            *(self._keep(s, c, policy) for s, c in zip(self.containers, spec["containers"], strict=True))
+        )
 
     async def _prepare_volumes(self) -> None:
         while True:
@@ -120,7 +122,10 @@ class Pod:
             image = images.find(self._table, container["image"])
             if image is None:
                 known = ", ".join(sorted(self._table))
-                state.waiting = ("ErrImagePull", f'no image "{container["image"]}" on this process node; it has {known}')
+                state.waiting = (
+                    "ErrImagePull",
+                    f'no image "{container["image"]}" on this process node; it has {known}',
+                )
                 self._dirty.set()
                 await again(2)
                 continue
@@ -147,14 +152,19 @@ class Pod:
         }
         argv = [*(container.get("command") or image.entrypoint), *(container.get("args") or [])]
         mounts = volumes.mounts(container, self._volumes, termination_log)
-        return Program(tuple(expand(a, env) for a in argv), env, tuple(_possible(mounts)), folder, container.get("workingDir"))
+        return Program(
+            tuple(expand(a, env) for a in argv), env, tuple(_possible(mounts)), folder, container.get("workingDir")
+        )
 
     async def _run_once(self, state: ContainerState, container: Thing, program: Program) -> int:
         log = program.folder / f"{state.restarts}.log"
         process = await Process.start(program, log)
         self._processes[state.name] = process
         state.waiting, state.finished_at, state.exit_code, state.message, state.reason = None, None, None, "", ""
-        state.started_at, state.ready = datetime.now(UTC), "readinessProbe" not in container and "startupProbe" not in container
+        state.started_at, state.ready = (
+            datetime.now(UTC),
+            "readinessProbe" not in container and "startupProbe" not in container,
+        )
         self._dirty.set()
         probing = asyncio.create_task(self._probe(state, container, program, process))
         code = await process.wait()
@@ -184,7 +194,9 @@ class Pod:
         kinds = [(p, name) for name in ("readinessProbe", "livenessProbe") if (p := container.get(name))]
         await asyncio.gather(*(self._probe_one(state, container, (p, name), program, process) for p, name in kinds))
 
-    async def _probe_one(self, state: ContainerState, container: Thing, what: tuple[Thing, str], program: Program, process: Process) -> None:
+    async def _probe_one(
+        self, state: ContainerState, container: Thing, what: tuple[Thing, str], program: Program, process: Process
+    ) -> None:
         probe, name = what
         await asyncio.sleep(probe.get("initialDelaySeconds", 0))
         verdict = probes.tally(probe, name == "livenessProbe")
@@ -196,14 +208,20 @@ class Pod:
             if name == "readinessProbe" and state.ready != healthy:
                 state.ready = healthy
                 self._dirty.set()
-            await asyncio.sleep(min(probe.get("periodSeconds", 10), 1) if not healthy else probe.get("periodSeconds", 10))
+            await asyncio.sleep(
+                min(probe.get("periodSeconds", 10), 1) if not healthy else probe.get("periodSeconds", 10)
+            )
 
     # ending ----------------------------------------------------------------------------------------------------------
 
     async def _stop(self) -> None:
         meta, spec = self.object["metadata"], self.object["spec"]
         grace = meta.get("deletionGracePeriodSeconds", spec.get("terminationGracePeriodSeconds", 30))
-        running = [name for name, p in self._processes.items() if any(s.name == name and s.running for s in [*self.inits, *self.containers])]
+        running = [
+            name
+            for name, p in self._processes.items()
+            if any(s.name == name and s.running for s in [*self.inits, *self.containers])
+        ]
         await asyncio.gather(*(self._processes[name].stop(grace) for name in running))
         await asyncio.sleep(0)
 
@@ -212,7 +230,10 @@ class Pod:
         for state in [*self.inits, *self.containers]:
             if not state.finished:
                 state.waiting, state.exit_code = None, state.exit_code if state.exit_code is not None else 137
-                state.finished_at, state.reason = state.finished_at or datetime.now(UTC), state.reason or "ContainerStatusUnknown"
+                state.finished_at, state.reason = (
+                    state.finished_at or datetime.now(UTC),
+                    state.reason or "ContainerStatusUnknown",
+                )
         failed = any(s.exit_code != 0 for s in [*self.inits, *self.containers])
         while not await self._write(forced="Failed" if failed else "Succeeded"):
             await again()

@@ -54,7 +54,11 @@ async def _try(probe: Thing, container: Thing, address: str, env: dict[str, str]
         writer.close()
         return True
     process = await asyncio.create_subprocess_exec(
-        *probe["exec"]["command"], env=env, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+        *probe["exec"]["command"],
+        env=env,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
     )
     return await process.wait() == 0
 

@@ -15,10 +15,20 @@ RENEW_SECONDS = 10
 def node(port: int, gpus: int) -> Thing:
     """Labels and capacity. Memory and cpu are this machine's."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024
-    capacity = {"cpu": str(max(os.cpu_count() or 1, 1) * 8), "memory": f"{memory}Ki", "pods": "500", "ephemeral-storage": "100Gi"}
+    capacity = {
+        "cpu": str(max(os.cpu_count() or 1, 1) * 8),
+        "memory": f"{memory}Ki",
+        "pods": "500",
+        "ephemeral-storage": "100Gi",
+    }
     if gpus:
         capacity["nvidia.com/gpu"] = str(gpus)
-    labels = {"kubernetes.io/hostname": NAME, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "attune.dev/process-node": "true"}
+    labels = {
+        "kubernetes.io/hostname": NAME,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
+        "attune.dev/process-node": "true",
+    }
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     status = {
         "capacity": capacity,
@@ -38,8 +48,25 @@ def node(port: int, gpus: int) -> Thing:
             "systemUUID": "",
         },
         "conditions": [
-            {"type": "Ready", "status": "True", "reason": "ProcessNodeReady", "message": "runs containers as processes", "lastHeartbeatTime": now, "lastTransitionTime": now},
-            *({"type": kind, "status": "False", "reason": "NotMeasured", "message": "", "lastHeartbeatTime": now, "lastTransitionTime": now} for kind in ("MemoryPressure", "DiskPressure", "PIDPressure")),
+            {
+                "type": "Ready",
+                "status": "True",
+                "reason": "ProcessNodeReady",
+                "message": "runs containers as processes",
+                "lastHeartbeatTime": now,
+                "lastTransitionTime": now,
+            },
+            *(
+                {
+                    "type": kind,
+                    "status": "False",
+                    "reason": "NotMeasured",
+                    "message": "",
+                    "lastHeartbeatTime": now,
+                    "lastTransitionTime": now,
+                }
+                for kind in ("MemoryPressure", "DiskPressure", "PIDPressure")
+            ),
         ],
     }
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NAME, "labels": labels}, "status": status}
@@ -63,6 +90,8 @@ async def renew(api: Api) -> None:
     spec = {"holderIdentity": NAME, "leaseDurationSeconds": 40, "renewTime": now}
     if await api.find(f"{LEASES}/{NAME}") is None:
         meta = {"name": NAME, "namespace": "kube-node-lease"}
-        await api.post(LEASES, {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec})
+        await api.post(
+            LEASES, {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
+        )
     else:
         await api.patch(f"{LEASES}/{NAME}", {"spec": spec})

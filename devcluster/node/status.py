@@ -91,7 +91,11 @@ def phase(containers: list[ContainerState], initialized: bool, restart_policy: s
 
 
 def pod_status(
-    pod: Thing, inits: list[ContainerState], containers: list[ContainerState], addresses: Thing, forced_phase: str | None = None
+    pod: Thing,
+    inits: list[ContainerState],
+    containers: list[ContainerState],
+    addresses: Thing,
+    forced_phase: str | None = None,
 ) -> Thing:
     """The whole status; conditions that others set (DisruptionTarget) are kept."""
     now = datetime.now(UTC)
@@ -100,7 +104,13 @@ def pod_status(
     reached = forced_phase or phase(containers, initialized, pod["spec"].get("restartPolicy", "Always"))
     if any(c.finished and c.exit_code != 0 for c in inits) and pod["spec"].get("restartPolicy") == "Never":
         reached = forced_phase or "Failed"
-    values = {"PodReadyToStartContainers": True, "Initialized": initialized, "ContainersReady": ready, "Ready": ready, "PodScheduled": True}
+    values = {
+        "PodReadyToStartContainers": True,
+        "Initialized": initialized,
+        "ContainersReady": ready,
+        "Ready": ready,
+        "PodScheduled": True,
+    }
     old = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or []}
     made = {kind: _condition(kind, value, old.get(kind), now) for kind, value in values.items()}
     status: Thing = {
@@ -117,5 +127,9 @@ def pod_status(
 
 def _condition(kind: str, value: bool, old: Thing | None, now: datetime) -> Thing:
     status = "True" if value else "False"
-    since = old["lastTransitionTime"] if old and old.get("status") == status and old.get("lastTransitionTime") else stamp(now)
+    since = (
+        old["lastTransitionTime"]
+        if old and old.get("status") == status and old.get("lastTransitionTime")
+        else stamp(now)
+    )
     return {"type": kind, "status": status, "lastTransitionTime": since}

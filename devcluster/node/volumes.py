@@ -21,7 +21,10 @@ class Mount:
 
 async def prepare(api: Api, pod: Thing, root: Path) -> dict[str, Path]:
     """Make every volume of the Pod; name → path. Raises ConfigProblem where something it needs is not there yet."""
-    return {volume["name"]: await _volume(api, pod, volume, root / "volumes" / volume["name"]) for volume in pod["spec"].get("volumes") or []}
+    return {
+        volume["name"]: await _volume(api, pod, volume, root / "volumes" / volume["name"])
+        for volume in pod["spec"].get("volumes") or []
+    }
 
 
 def mounts(container: Thing, volumes: dict[str, Path], termination_log: Path) -> list[Mount]:
@@ -87,7 +90,11 @@ async def _keys(api: Api, pod: Thing, plural: str, source: Thing, name: str) -> 
 
 
 def _downward(pod: Thing, source: Thing) -> dict[str, bytes]:
-    return {item["path"]: field(pod, item["fieldRef"]["fieldPath"]).encode() for item in source.get("items") or [] if "fieldRef" in item}
+    return {
+        item["path"]: field(pod, item["fieldRef"]["fieldPath"]).encode()
+        for item in source.get("items") or []
+        if "fieldRef" in item
+    }
 
 
 async def _token(api: Api, pod: Thing, wanted: Thing) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -311,10 +312,8 @@ CREATED = (*RETRIEVERS, *TRAINING_JOBS, *MODEL_VERSIONS, *AB_TESTS, *SCHEDULES)
 
 
 @pytest.fixture
-def api(kubeconfig: str, namespace: str) -> ApiServer:
-    server = ApiServer(kubeconfig, namespace)
-    server.install_crds()
-    return server
+def api(kubeconfig: Path, namespace: str) -> ApiServer:
+    return ApiServer(kubeconfig, namespace)
 
 
 def assert_refused(answer: Any, row: Bad) -> None:

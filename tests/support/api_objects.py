@@ -6,10 +6,8 @@ import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
-import yaml
 from kubernetes import config
 
 from attune.api import kinds
@@ -19,7 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 REMOVE: Any = object()
 """As a value in a change: take the field away."""
 DIGEST = "sha256:" + "0" * 64
-_INSTALLED: set[str] = set()
 APPLY = "application/apply-patch+yaml"
 
 SPECS: dict[str, Manifest] = {
@@ -80,7 +77,7 @@ def manifest(kind: str, changes: dict[str, Any] | None = None, name: str = "exam
 class ApiServer:
     """Creates, applies and reads our objects in one namespace; a refusal is a value, not an exception."""
 
-    def __init__(self, kubeconfig: str, namespace: str) -> None:
+    def __init__(self, kubeconfig: Path, namespace: str) -> None:
         self.client = config.new_client_from_config(config_file=str(kubeconfig))
         self.namespace = namespace
 
@@ -109,21 +106,6 @@ class ApiServer:
         found = self._request("GET", path, accept=accept)
         assert not isinstance(found, Refusal), found.message
         return found
-
-    def install_crds(self) -> None:
-        """Server-side apply of crds/, until every kind is served; once for each server and process."""
-        if self.client.configuration.host in _INSTALLED:
-            return
-        for file in sorted((ROOT / "crds").glob("attune.dev_*.yaml")):
-            crd = yaml.safe_load(file.read_text())
-            path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
-            answer = self._request("PATCH", path, crd, fieldManager="test", force="true")
-            assert not isinstance(answer, Refusal), answer.message
-        deadline = monotonic() + 30
-        while any(isinstance(self._request("GET", self._path(kind.kind)), Refusal) for kind in kinds.KINDS):
-            assert monotonic() < deadline, "the kinds are not served"
-            sleep(0.2)
-        _INSTALLED.add(self.client.configuration.host)
 
     def _path(self, kind: str, name: str = "") -> str:
         path = f"/apis/{kinds.API_VERSION}/namespaces/{self.namespace}/{kinds.kind_named(kind).plural}"

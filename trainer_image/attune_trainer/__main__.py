@@ -1,4 +1,4 @@
-"""The command line of the trainer image. Pods call `prepare|train|evaluate|import --spec FILE`; people `run`, `evaluate`.
+"""The command line of the trainer image. Pods call `prepare|train|evaluate|import --spec FILE`, people `run`.
 
 Heavy libraries are imported inside the commands, so that `--help` answers at once.
 """
@@ -20,7 +20,7 @@ DEFAULTS = TrainingConfig(base_model="-")
 
 app = typer.Typer(
     name="attune-trainer",
-    help="Prepares data, trains, evaluates and exports retrieval models: the stages of an Attune TrainingJob, or all at once.",
+    help="Prepares data, trains, evaluates and exports retrieval models, stage by stage or all at once.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,6 +33,8 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # Threads that wait must not burn the quota of a container, or the cores of a shared node.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.update(DO_NOT_TRACK="1", WANDB_DISABLED="true", WANDB_MODE="disabled")
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -101,7 +103,7 @@ def evaluate_command(
 
 
 @app.command("run")
-def run_command(  # noqa: PLR0913, PLR0917 - options of a command line
+def run_command(  # noqa: PLR0913 - options of a command line
     archive: Annotated[str, typer.Option(help="Articles (jsonl, parquet, csv): id, title, content[, publishedAt].")],
     base_model: Annotated[str, typer.Option(help="Folder, URI or hub id of the model to start from.")],
     out: Annotated[Path, typer.Option(help="Folder for snapshot, checkpoints, results and the model.")],

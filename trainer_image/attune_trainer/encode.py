@@ -32,7 +32,9 @@ class Encoder(Protocol):
 
 
 def available_cpus() -> int:
-    """CPUs this process may use: its affinity, and no more than the quota of its container (cgroup v2)."""
+    """Threads to compute with: OMP_NUM_THREADS, else the affinity, and no more than the container's quota (cgroup v2)."""
+    if asked := os.environ.get("OMP_NUM_THREADS", ""):
+        return max(1, int(asked)) if asked.isdigit() else 1
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

@@ -79,6 +79,8 @@ def run(spec: StageSpec, termination: Termination, emit: Emit = print_progress) 
             **outcome,
         )
         store.write_text(place, result.to_json(indent=2) + "\n")
+        with suppress(StageError):
+            stages.tidy(spec)
         return Ended(result, ExitCode.OK)
     except Exception as error:
         known = explained(error)

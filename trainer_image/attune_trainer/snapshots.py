@@ -10,7 +10,7 @@ from attune_trainer.export.manifest import sha256
 
 
 def local_snapshot(dataset: ArtifactRef | None, scratch: Path) -> Path:
-    """The snapshot's folder: where it lies, if that is local, or a copy. BadData if a file is not as its manifest says."""
+    """The snapshot's folder: where it lies if that is local, or a copy. BadData if a file is not as listed."""
     if dataset is None:
         raise BadConfig("the stage needs `dataset`, the snapshot that prepare made; it is not in the spec.")
     place = store.resolve(dataset.uri)

@@ -107,7 +107,7 @@ def _train(work: Work) -> Outcome:
     base = work.base_folder()
     from attune_trainer.train.watch import Surroundings
 
-    checkpoints = Checkpoints(join(layout_of(spec).run(spec.owner.name, spec.owner.uid), "checkpoints"), spec.digest())
+    checkpoints = Checkpoints(checkpoints_uri(spec), spec.digest())
     around = Surroundings(work.reporter, work.termination, checkpoints)
     trained = train_embedding(spec.config, snapshot, base, work.scratch, around)
     provenance = Provenance(
@@ -174,6 +174,16 @@ def _publish(work: Work, model: Any, provenance: "Provenance", training: Trainin
         embedding_space=written.manifest.embedding_space,
         training=training,
     )
+
+
+def tidy(spec: StageSpec) -> None:
+    """Once the result is in the store: a finished training needs its checkpoints no more."""
+    if spec.stage is Stage.TRAIN:
+        store.delete(checkpoints_uri(spec))
+
+
+def checkpoints_uri(spec: StageSpec) -> str:
+    return join(layout_of(spec).run(spec.owner.name, spec.owner.uid), "checkpoints")
 
 
 def _evaluate(work: Work) -> Outcome:

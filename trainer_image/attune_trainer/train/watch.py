@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CHECKPOINT_SECONDS = 300.0
 SMOOTHING = 0.95
 COLLAPSED_SPREAD, COLLAPSED_SCORE = 0.05, 0.5
-"""Collapsed: the documents differ by less than this share of what they did, and ranking is worse than this share of its best."""
+"""Collapsed: documents differ by less than this share of what they did, and ranking is below this share of its best."""
 MEMORY, BEST = "attune_memory.json", "best.safetensors"
 
 
