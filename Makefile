@@ -1,4 +1,4 @@
-# `make help` lists the targets. Everything runs in .venv, made by `make setup` from uv.lock.
+# Everything runs in .venv, which `make setup` makes from uv.lock; `make help` lists the targets.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 PY := .venv/bin
@@ -8,37 +8,44 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: help setup demo test test-fast lint crds images bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install uv where it is missing, and everything of uv.lock into .venv
+setup: ## .venv from uv.lock; installs uv where it is missing (every other target does this first)
 	@scripts/setup.sh
 
-demo: setup ## from kubectl apply to a staged model, on this machine (ARCHIVE=, BASE_MODEL=, KEEP=1)
+demo: setup ## from `kubectl apply` to a staged model on this machine (ARCHIVE=file BASE_MODEL=folder KEEP=1)
 	@$(PY)/python -m devcluster build
 	@$(PY)/python -m demo
 
-test: setup ## every test: unit, convergence, cluster, e2e (builds the control plane the first time)
+# Both halves run, whatever the first one says; the exit status is that of the last one that failed.
+test: setup ## every test: unit and convergence, then cluster and e2e (the first time builds the control plane)
 	@$(PY)/python -m devcluster build
-	$(PY)/pytest tests -n 2 --dist loadgroup -m "not images"
+	@status=0; \
+	$(PY)/pytest tests/unit tests/convergence -n 2 || status=$$?; \
+	$(PY)/pytest tests/cluster tests/e2e || status=$$?; \
+	exit $$status
 
-test-fast: setup ## unit and convergence only: seconds
-	$(PY)/pytest tests/unit tests/convergence -n 2
+test-fast: setup ## unit and convergence tests only (two minutes)
+	@$(PY)/pytest tests/unit tests/convergence -n 2
 
-lint: setup ## ruff, mypy, import contracts, generated CRDs up to date
+lint: setup ## ruff, mypy, who may import whom, and whether the generated files are up to date
 	$(PY)/ruff check .
 	$(PY)/ruff format --check .
 	$(PY)/mypy
-	$(PY)/lint-imports
+	$(PY)/lint-imports --no-logo
 	$(PY)/python -m attune.api.crd --check
 
-crds: setup ## generate crds/*.yaml from the pydantic models
-	$(PY)/python -m attune.api.crd
+crds: setup ## crds/*.yaml and docs/reference.md from the pydantic models
+	@$(PY)/python -m attune.api.crd
+	@$(PY)/python -m attune.api.reference
 
-images: setup ## build and check the container images (docker, podman, or buildah without an engine)
-	scripts/images.sh
+images: setup ## build and check the container images (docker, podman, or buildah where no engine answers)
+	@scripts/images.sh
 
-bench: setup ## benchmarks; results as JSON in benchmarks/results (minutes to hours)
-	$(PY)/python -m benchmarks.quality
+bench: setup ## retrieval quality against the plain recipe; JSON in benchmarks/results (DATA=folder BASE_MODEL=folder)
+	@[ -n "$(DATA)" ] && [ -n "$(BASE_MODEL)" ] || { echo "make bench DATA=folder BASE_MODEL=folder; benchmarks/quality.py says what is in them" >&2; exit 2; }
+	@$(PY)/python benchmarks/quality.py "$(DATA)" "$(BASE_MODEL)"
 
-clean: ## remove what was built here; the shared cache (~/.cache/attune) stays
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv and everything made here; the control plane's cache in ~/.cache/attune stays
+	@[ ! -d .devcluster ] || $(PY)/python -m devcluster down
+	@rm -rf .venv .devcluster build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -19,13 +19,20 @@ engine() {
     echo buildah
 }
 
-dockerfile() { case "$1" in operator) echo operator/Dockerfile ;; trainer) echo trainer_image/Dockerfile ;; *) die "no image named $1: operator, trainer" ;; esac; }
+dockerfile() {
+    case "$1" in
+        operator) echo operator/Dockerfile ;;
+        trainer) echo trainer_image/Dockerfile ;;
+        *) die "no image named $1; there are: operator, trainer" ;;
+    esac
+}
 
 # buildah and debootstrap from Debian's packages, where they are missing.
 install_buildah() {
     if command -v buildah >/dev/null && command -v debootstrap >/dev/null; then return; fi
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
         die "no container engine answers, and buildah or debootstrap is missing: start docker or podman, or run 'apt-get install buildah debootstrap' as root"
+    fi
     say "installing buildah and debootstrap"
     apt-get update -qq >/dev/null || say "apt-get update complained; trying all the same"
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends buildah debootstrap >/dev/null
@@ -70,7 +77,7 @@ trap 'rm -rf "$WORK"' EXIT
 if [ "$ENGINE" = buildah ]; then
     [ "$(id -u)" = 0 ] || die "buildah without user namespaces needs root: run this as root, or start docker or podman"
     install_buildah
-    export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
+    export BUILDAH_ISOLATION=chroot
 fi
 [ $# -gt 0 ] || set -- operator trainer
 for image in "$@"; do

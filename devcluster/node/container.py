@@ -1,20 +1,21 @@
-"""One container as a process in a session of its own: start, wait, stop."""
+"""One container as a process with a session, mounts and a process namespace of its own: start, wait, stop."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import signal
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 from devcluster.node.volumes import Mount
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-KEPT_BYTES = 4096
+KEPT_BYTES, FALLBACK_BYTES = 4096, 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,57 +41,56 @@ class Process:
         """Start it, its output going to `log`. A program that cannot be started ends with 128 and says why there."""
         run = program.folder / f"run-{log.stem}"
         (run / "home").mkdir(parents=True, exist_ok=True)
-        spec = run / "launch.json"
-        spec.write_text(
-            json.dumps(
-                {
-                    "argv": program.argv,
-                    "env": program.env,
-                    "cwd": program.cwd or str(run / "home"),
-                    "scratch": str(run),
-                    "mounts": [
-                        {"source": str(m.source), "target": m.target, "readOnly": m.read_only} for m in program.mounts
-                    ],
-                }
-            )
-        )
+        mounts = [{"source": str(m.source), "target": m.target, "readOnly": m.read_only} for m in program.mounts]
+        spec = {
+            "argv": program.argv,
+            "env": program.env,
+            "cwd": program.cwd or str(run / "home"),
+            "scratch": str(run),
+            "mounts": mounts,
+        }
         with log.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                "-S",
-                str(LAUNCHER),
-                str(spec),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        return cls(process)
+            return cls(await _launch(spec, run / "launch.json", output))
+
+    async def execute(self, command: list[str], env: dict[str, str], folder: Path) -> int:
+        """Run a command inside the container, without output; ended with it when the caller is cancelled."""
+        spec = {"argv": command, "env": env, "cwd": "/", "enter": self._process.pid}
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".json") as file, Path(os.devnull).open("wb") as nothing:
+            inside = Process(await _launch(spec, Path(file.name), nothing))
+            try:
+                return await inside.wait()
+            finally:
+                inside.kill()
 
     async def wait(self) -> int:
         """Exit code; 128 + n when a signal ended it, as container runtimes report it."""
         code = await self._process.wait()
-        self._signal(signal.SIGKILL)  # what it left behind in its session
         return code if code >= 0 else 128 - code
 
-    async def stop(self, grace: float) -> int:
-        """SIGTERM, then SIGKILL after `grace` seconds; answers the exit code."""
-        self._signal(signal.SIGTERM)
-        try:
-            return await asyncio.wait_for(self.wait(), max(grace, 0.01))
-        except TimeoutError:
-            self._signal(signal.SIGKILL)
-            return await self.wait()
+    def terminate(self) -> None:
+        """SIGTERM, to the program only."""
+        if self._process.returncode is None:
+            self._process.terminate()
 
     def kill(self) -> None:
-        self._signal(signal.SIGKILL)
+        """SIGKILL, to all that the container runs."""
+        if self._process.returncode is None:
+            self._process.kill()
 
-    def _signal(self, number: signal.Signals) -> None:
-        try:
-            os.killpg(self._process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            return
+
+async def _launch(spec: dict[str, Any], path: Path, output: IO[bytes]) -> asyncio.subprocess.Process:
+    path.write_text(json.dumps({**spec, "parent": os.getpid()}))
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        "-S",
+        str(LAUNCHER),
+        str(path),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
 
 
 def base_environment(folder: Path) -> dict[str, str]:
@@ -102,5 +102,5 @@ def message_of(termination_log: Path, log: Path, policy: str, exit_code: int) ->
     """The termination message: at most 4 KiB of the file, or of the log's end where that is asked for."""
     text = termination_log.read_bytes()[:KEPT_BYTES] if termination_log.exists() else b""
     if not text and policy == "FallbackToLogsOnError" and exit_code != 0:
-        text = log.read_bytes()[-2048:]
+        text = log.read_bytes()[-FALLBACK_BYTES:]
     return text.decode(errors="replace")

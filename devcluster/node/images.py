@@ -25,11 +25,12 @@ BUILT_IN = {
 
 
 def load(path: Path | None) -> dict[str, Image]:
-    """The built-in table, and over it a YAML file {image: [argv…]}; `{python}` stands for this interpreter."""
+    """The built-in table, and over it a YAML file {image: [argv…]}; `{python}` is this interpreter, `{here}` the file's folder."""
     table = dict(BUILT_IN)
     if path is not None:
         for name, argv in (yaml.safe_load(path.read_text()) or {}).items():
-            table[name] = Image(tuple(str(part).replace("{python}", sys.executable) for part in argv))
+            known = {"{python}": sys.executable, "{here}": str(path.parent)}
+            table[name] = Image(tuple(known.get(part, str(part).replace("{here}", str(path.parent))) for part in argv))
     return table
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 Thing = dict[str, Any]
-KEPT_BYTES = 4096
+LOST_EXIT_CODE, LOST_REASON = 137, "ContainerStatusUnknown"
 
 
 @dataclass(slots=True)
@@ -24,6 +24,8 @@ class ContainerState:
     message: str = ""
     restarts: int = 0
     ready: bool = False
+    started: bool = False
+    """Its startup probe has succeeded, or it has none."""
     last: Thing | None = None
 
     @property
@@ -33,6 +35,35 @@ class ContainerState:
     @property
     def finished(self) -> bool:
         return self.finished_at is not None and self.waiting is None
+
+
+    def start(self, at: datetime, *, probed_first: bool, ready: bool) -> None:
+        """It runs now."""
+        self.waiting, self.finished_at, self.exit_code, self.message, self.reason = None, None, None, "", ""
+        self.started_at, self.started, self.ready = at, not probed_first, ready
+
+    def end(self, at: datetime, exit_code: int, reason: str, message: str) -> None:
+        """It has ended, or never ran and never will."""
+        self.waiting, self.exit_code, self.finished_at = None, exit_code, at
+        self.reason, self.message, self.ready, self.started = reason, message, False, False
+
+    def adopt(self, status: Thing, now: datetime) -> None:
+        """Take over what an earlier node process reported. Its programs ended with it."""
+        self.restarts = status.get("restartCount", 0)
+        self.last = status.get("lastState", {}).get("terminated")
+        state = status.get("state", {})
+        if "running" in state:
+            self.started_at = _time(state["running"].get("startedAt"))
+            self.end(now, LOST_EXIT_CODE, LOST_REASON, "The node was restarted while the container ran")
+        elif "terminated" in state:
+            known = state["terminated"]
+            self.started_at = _time(known.get("startedAt"))
+            ended = _time(known.get("finishedAt")) or now
+            self.end(ended, known["exitCode"], known.get("reason", ""), known.get("message", ""))
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def stamp(at: datetime | None) -> str | None:
@@ -46,7 +77,7 @@ def container_status(state: ContainerState) -> Thing:
         "image": state.image,
         "imageID": f"process://{state.image}",
         "ready": state.ready and state.running,
-        "started": state.running,
+        "started": state.started and state.running,
         "restartCount": state.restarts,
         "state": _state(state),
         "lastState": {"terminated": state.last} if state.last else {},

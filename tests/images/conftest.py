@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from container_images import Image, opened
 
 ENGINE = os.environ.get("ATTUNE_IMAGE_ENGINE")

@@ -34,8 +34,8 @@ class RecordingProxy:
     upstream: str
     ca_file: str | None = None
     kill: Callable[[], None] = lambda: None
-    kill_at: int | None = None
-    kill_when: str = "before"
+    plan: Callable[[str, str, bytes], str | None] = lambda verb, path, body: None
+    """Asked for each write: "before", "after", or None to let it pass."""
     writes: list[tuple[str, str, int | None]] = field(default_factory=list)
     """(verb, path, status) of each write; status None where the operator was killed before it was passed on."""
     url: str = ""
@@ -83,10 +83,11 @@ class RecordingProxy:
         body = await request.read()
         path = request.path
         counted = request.method in WRITES and not any(part in path for part in IGNORED)
-        number = len(self.writes)
+        number, when = len(self.writes), None
         if counted:
             self.writes.append((request.method, path, None))
-            if number == self.kill_at and self.kill_when == "before":
+            when = self.plan(request.method, path, body)
+            if when == "before":
                 self.kill()
                 return web.Response(status=502)
         headers = {k: v for k, v in request.headers.items() if k.lower() not in HOP_HEADERS}
@@ -94,7 +95,7 @@ class RecordingProxy:
         async with self._session.request(request.method, url, headers=headers, data=body or None) as answer:
             if counted:
                 self.writes[number] = (request.method, path, answer.status)
-                if number == self.kill_at and self.kill_when == "after":
+                if when == "after":
                     await answer.read()
                     self.kill()
                     return web.Response(status=502)

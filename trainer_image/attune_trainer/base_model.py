@@ -152,6 +152,15 @@ def load_for(config: TrainingConfig, folder: Path) -> "SentenceTransformer":
     return load_model(folder, query_prompt=config.query_prompt, document_prompt=config.document_prompt)
 
 
+def declared_prompts(folder: Path) -> dict[str, str]:
+    """The prompts that the model's own configuration names, by role."""
+    try:
+        found = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8")).get("prompts")
+    except (OSError, ValueError):
+        return {}
+    return {role: text for role, text in (found or {}).items() if isinstance(text, str)}
+
+
 def position_limit(model: "SentenceTransformer") -> int | None:
     """The most tokens the architecture can take; None where it has no such limit."""
     config = getattr(getattr(model[0], "auto_model", None), "config", None)

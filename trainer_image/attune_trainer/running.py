@@ -27,7 +27,6 @@ from attune_trainer.signals import Termination
 
 log = logging.getLogger(__name__)
 TERMINATION_LOG = "/dev/termination-log"
-DISK_FULL = "No space left on device"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +95,7 @@ def explained(error: BaseException) -> StageError:
     """Any exception as a StageError: what it is called, what to do, and whether a retry is worth it."""
     if isinstance(error, StageError):
         return error
-    if _says(
-        error,
-        lambda cause: (
-            (isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}) or DISK_FULL in str(cause)
-        ),
-    ):
+    if _says(error, _disk_is_full):
         return StoreUnavailable(
             f"no room left in {tempfile.gettempdir()} ({error}); give the pod more ephemeral storage, or set TMPDIR.",
             reason="DiskFull",
@@ -112,6 +106,14 @@ def explained(error: BaseException) -> StageError:
             reason="OutOfMemory",
         )
     return StageError(f"{type(error).__name__}: {error}", reason="Unexpected")
+
+
+def _disk_is_full(cause: BaseException) -> bool:
+    """Rust and C++ libraries report it in words alone."""
+    full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    return (isinstance(cause, OSError) and cause.errno in full) or any(
+        os.strerror(number) in str(cause) for number in full
+    )
 
 
 def _says(error: BaseException | None, asked: Callable[[BaseException], bool]) -> bool:

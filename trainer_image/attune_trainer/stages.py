@@ -85,13 +85,26 @@ def _prepare(work: Work) -> Outcome:
         model.max_seq_length = min(limit, work.spec.config.max_sequence_length)
         return lambda texts: TorchEncoder(model).encode(texts, "document")
 
-    summary = prepare(work.spec, encode_factory=encode_factory, report=work.reporter.update)
+    summary = prepare(_with_own_prompts(work), encode_factory=encode_factory, report=work.reporter.update)
     sources = ", ".join(f"{name} {count:,}" for name, count in summary.by_source.items()) or "none"
     return {
         "message": f"{summary.examples:,} training pairs ({sources}), {summary.validation_examples or 0:,} for "
         f"validation, {summary.held_out_queries or 0:,} held-out queries over {summary.documents or 0:,} documents.",
         "dataset": summary,
     }
+
+
+def _with_own_prompts(work: Work) -> StageSpec:
+    """Mining asks as training and serving will: with the model's own prompts where the configuration has none."""
+    spec = work.spec
+    if spec.config.hard_negatives.per_query == 0 or spec.data.min_examples == 0:
+        return spec
+    own = base_model.declared_prompts(work.base_folder())
+    prompts = {
+        "query_prompt": spec.config.query_prompt or own.get("query", ""),
+        "document_prompt": spec.config.document_prompt or own.get("document", ""),
+    }
+    return spec.model_copy(update={"config": spec.config.model_copy(update=prompts)})
 
 
 def _train(work: Work) -> Outcome:

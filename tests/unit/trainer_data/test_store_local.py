@@ -129,6 +129,7 @@ def test_a_disk_that_takes_no_more_is_said_clearly_and_leaves_nothing_half_writt
     command = [sys.executable, "-c", FULL_DISK, action, str(out), str(big)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
     assert "the disk is full" in done.stdout, done.stderr
+    assert "retry_scheduled" not in done.stdout, "a full disk is still full a second later"
     assert names(out) == []
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100_000
 

@@ -1,5 +1,6 @@
 """The artifact store on S3: against moto's HTTP server, and against servers that fail."""
 
+import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -160,6 +161,22 @@ def test_an_endpoint_that_nobody_listens_on_is_store_unavailable(monkeypatch):
     for action in (store.read_bytes, store.exists, store.list_names, store.list_files, store.delete):
         with pytest.raises(StoreUnavailable, match=r"s3://bucket/x.*127\.0\.0\.1:9"):
             action("s3://bucket/x")
+
+
+def test_a_connection_that_breaks_is_tried_anew_by_the_store_alone(monkeypatch):
+    accepted = []
+
+    class Hangup(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            accepted.append(self.request.recv(1))
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Hangup) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        point_at(monkeypatch, f"http://127.0.0.1:{server.server_address[1]}")
+        with pytest.raises(StoreUnavailable, match="could not write"):
+            store.write_bytes("s3://bucket/x", b"1")
+        server.shutdown()
+    assert len(accepted) <= 6, "three attempts, each at most twice by the HTTP client itself"
 
 
 def test_a_refused_login_is_not_tried_again_and_names_the_credentials(failing):

@@ -48,7 +48,9 @@ def test_training_improves_retrieval_and_the_evaluation_says_by_how_much(trained
     assert metrics.verdict == "better"
     assert metrics.intervals is not None
     assert metrics.intervals["ndcgAt10"].low > 0
-    assert metrics.score == pytest.approx(((metrics.context_precision or 0) + (metrics.context_recall or 0)) / 2, abs=1e-4)
+    assert metrics.score == pytest.approx(
+        ((metrics.context_precision or 0) + (metrics.context_recall or 0)) / 2, abs=1e-4
+    )
     assert metrics.score_metric == "mean of contextPrecision, contextRecall"
     assert metrics.bm25 is not None
     assert (metrics.bm25.ndcg_at10 or 0) > 0.9

@@ -78,8 +78,9 @@ def mine(pairs: Sequence[Pair], pool: Pool, encode: Encode, mining: Mining, repo
     query_rows = np.array([rows[pair.query_id] for pair in pairs], dtype=np.int64)
     positive_rows = np.array([chooser.row[pair.doc_id] for pair in pairs], dtype=np.int64)
     positive_scores = np.einsum("pd,pd->p", asked[query_rows], vectors[positive_rows])
-    dense, ranks = _search(asked, vectors[: len(pool.train)], query_rows, positive_scores)
-    found, scores = Bm25(texts[: len(pool.train)]).search(queries, CANDIDATES, lambda done: report(0.7 + 0.2 * done))
+    wanted = _Wanted(query_rows, positive_scores)
+    dense, ranks = _search(asked, vectors[: len(pool.train)], wanted, lambda done: report(0.7 + 0.15 * done))
+    found, scores = Bm25(texts[: len(pool.train)]).search(queries, CANDIDATES, lambda done: report(0.85 + 0.1 * done))
     lexical = [row[score > 0].tolist() for row, score in zip(found, scores, strict=True)]
     mined, suspect = [], []
     near = max(NEAR_THE_TOP, int(NEAR_THE_TOP_SHARE * len(pool.train)))
@@ -118,26 +119,35 @@ def _with_positives(pool: Pool, pairs: Sequence[Pair]) -> list[Document]:
     return [*pool.train, *others.values()]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The query of each pair, as a row, and the score of its positive."""
+
+    query_rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
 def _search(
-    queries: Vectors, documents: Vectors, query_rows: NDArray[np.int64], positive_scores: NDArray[np.float32]
+    queries: Vectors, documents: Vectors, wanted: _Wanted, report: Callable[[float], None]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(rows of the best CANDIDATES documents of each query, best first, equal scores by position; for each pair, how
     many documents score above its positive)."""
     k = min(CANDIDATES, len(documents))
     best = np.empty((len(queries), k), np.int64)
-    ranks = np.zeros(len(query_rows), np.int64)
+    ranks = np.zeros(len(wanted.query_rows), np.int64)
     pairs_of: dict[int, list[int]] = {}
-    for pair, row in enumerate(query_rows.tolist()):
+    for pair, row in enumerate(wanted.query_rows.tolist()):
         pairs_of.setdefault(row, []).append(pair)
     block = max(1, _SCORES_AT_ONCE // max(1, len(documents)))
     for start in range(0, len(queries) if k else 0, block):
         scores = queries[start : start + block] @ documents.T
-        top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        top = np.argpartition(scores, len(documents) - k, axis=1)[:, len(documents) - k :]
         order = np.lexsort((top, -np.take_along_axis(scores, top, 1)), axis=1)
         best[start : start + block] = np.take_along_axis(top, order, 1)
         for offset, row in enumerate(scores):
             for pair in pairs_of[start + offset]:
-                ranks[pair] = np.count_nonzero(row > positive_scores[pair] + _ROUNDING)
+                ranks[pair] = np.count_nonzero(row > wanted.scores[pair] + _ROUNDING)
+        report((start + len(scores)) / len(queries))
     return best, ranks
 
 

@@ -49,17 +49,16 @@ class ContrastiveLoss(torch.nn.Module):
         vectors = [self._forward(self._cut(merged, piece, lengths), recompute=recompute) for piece in pieces]
         order = torch.tensor([index for piece in pieces for index in piece], device=vectors[0].device)
         back = torch.cat(vectors)[torch.argsort(order)]
-        return list(back.split([column["input_ids"].shape[0] for column in columns]))
+        return list(torch.split(back, [column["input_ids"].shape[0] for column in columns]))
 
     def _forward(self, features: dict[str, Tensor], *, recompute: bool) -> Tensor:
-        def vectors(**inputs: Tensor) -> Tensor:
+        def vectors(inputs: dict[str, Tensor]) -> Tensor:
             found: Tensor = self.model(dict(inputs))["sentence_embedding"]
             return found
 
         if recompute and torch.is_grad_enabled():
-            again: Any = checkpoint(vectors, use_reentrant=False, **features)
-            return again  # type: ignore[no-any-return]
-        return vectors(**features)
+            return checkpoint(vectors, features, use_reentrant=False)
+        return vectors(features)
 
     @property
     def _tokenizer(self) -> Any:

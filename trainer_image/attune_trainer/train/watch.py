@@ -5,6 +5,7 @@ What it must remember across a restart is one small value (`Memory`) that travel
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from typing_extensions import override
 from attune.contract import TrainingConfig, TrainingMetrics
 from attune_trainer.base_model import load_model
 from attune_trainer.encode import TorchEncoder
-from attune_trainer.errors import Diverged
+from attune_trainer.errors import Diverged, Interrupted
 from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.reporting import Reporter
 from attune_trainer.signals import Termination
@@ -125,8 +126,10 @@ class Watch(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         step = self.memory.steps = state.global_step
         self._report(step)
-        if self._look_is_due(step) and not self.around.termination.requested:
-            self._look(step)
+        if self._look_is_due(step):
+            # A look that SIGTERM cuts off is taken again by the next pod.
+            with suppress(Interrupted):
+                self._look(step)
             control.should_save = True
             self._stop_if_stale(step, control)
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
@@ -225,8 +228,10 @@ class Watch(TrainerCallback):
             return
         training = self.model.training
         self.model.eval()
-        score = look(TorchEncoder(self.model), self.held_out)
-        self.model.train(training)
+        try:
+            score = look(TorchEncoder(self.model, self.around.termination.check), self.held_out)
+        finally:
+            self.model.train(training)
         self._refuse_collapse(score, step)
         if self.memory.note_score(step, score.ndcg, self.config.min_improvement):
             self.best = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""One cluster for the whole run, shared by all workers; one namespace for each test."""
+"""The cluster that tests share: one for the whole run and all workers, a namespace for each test."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from devcluster import Cluster
 from devcluster.choose import choose
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
+ROOT = HERE.parent
 IMAGES = ROOT / "tests" / "support" / "images.yaml"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests below cluster/ and e2e/ carry the marker of their folder."""
     for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.cluster)
+        layer = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        if layer in {"cluster", "e2e"}:
+            item.add_marker(layer)
 
 
 @pytest.fixture(scope="session")
