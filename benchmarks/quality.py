@@ -111,7 +111,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def train_plain(snapshot: Path, base: Path, epochs: int, folder: Path) -> float:
+def train_plain(snapshot: Path, config: TrainingConfig, folder: Path) -> float:
     """The recipe of sentence-transformers' documentation, nothing added. Seconds it took; 0 if it was there already."""
     from datasets import Dataset  # type: ignore[import-untyped]
     from sentence_transformers import SentenceTransformer
@@ -122,10 +122,11 @@ def train_plain(snapshot: Path, base: Path, epochs: int, folder: Path) -> float:
     if (folder / "modules.json").is_file():
         return 0.0
     rows = [json.loads(line) for line in (snapshot / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-    model = SentenceTransformer(str(base))
+    model = SentenceTransformer(config.base_model)
+    model.max_seq_length = config.max_sequence_length
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder) + ".tmp",
-        num_train_epochs=epochs,
+        num_train_epochs=config.epochs,
         per_device_train_batch_size=PLAIN_BATCH,
         learning_rate=PLAIN_RATE,
         warmup_ratio=0.1,
@@ -184,7 +185,7 @@ def main(  # noqa: PLR0913 - options of a command line
     pairs: int = 2000,
     learning_rate: float = 1e-4,
     negatives: int = 4,
-    max_sequence_length: int = 256,
+    max_sequence_length: int = 128,
 ) -> None:
     """Train both, measure base, plain, Attune and BM25, and write benchmarks/results/quality.json."""
     work = work.absolute()
@@ -201,8 +202,8 @@ def main(  # noqa: PLR0913 - options of a command line
     dataset = prepare(bench, pairs)
     tuned = stage(bench.spec(Stage.TRAIN, dataset)).model
     assert tuned is not None
-    plain = work / "models" / f"plain-{dataset.digest[7:15] if dataset.digest else ''}-{epochs}"
-    plain_seconds = train_plain(Path(dataset.uri), base_model, epochs, plain)
+    plain = work / "models" / f"plain-{(dataset.digest or '')[7:15]}-{epochs}-{max_sequence_length}"
+    plain_seconds = train_plain(Path(dataset.uri), config, plain)
     held_out = read(data / "archive.jsonl", data / "labels.dev.jsonl", None)
     folders = {"base": base_model, "plain": plain, "attune": Path(tuned.uri)}
     found = {

@@ -12,8 +12,11 @@ from devcluster.cluster import Cluster, ClusterError
 KIND_NAME = "attune"
 
 
-def choose(home: Path, *, images: Path | None = None, ephemeral: bool = True) -> Cluster:
-    """`ATTUNE_KUBECONFIG`, then a kind cluster where an engine answers, then an embedded control plane in `home`."""
+def choose(home: Path, *, images: Path | None = None, owner: int | None = None) -> Cluster:
+    """`ATTUNE_KUBECONFIG`, then a kind cluster where an engine answers, then an embedded control plane in `home`.
+
+    The embedded one ends with process `owner`, the calling one by default.
+    """
     given = os.environ.get("ATTUNE_KUBECONFIG")
     if given:
         path = Path(given).expanduser()
@@ -24,7 +27,7 @@ def choose(home: Path, *, images: Path | None = None, ephemeral: bool = True) ->
         return Cluster(path, _kubectl())
     if _kind_answers():
         return _kind(home)
-    return Cluster.start(home, images=images, ephemeral=ephemeral)
+    return Cluster.start(home, images=images, owner=owner)
 
 
 def _kubectl() -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -15,9 +18,9 @@ from typing import Any
 import yaml
 
 from devcluster.build import binary
-from devcluster.components import Layout, kubeconfig
+from devcluster.components import Layout, born, kubeconfig
 
-START_SECONDS = 180
+START_SECONDS, STOP_SECONDS = 180, 40
 
 
 class ClusterError(Exception):
@@ -33,16 +36,23 @@ class Cluster:
     home: Path | None = None
 
     @classmethod
-    def start(cls, home: Path, *, images: Path | None = None, gpus: int = 0, ephemeral: bool = True) -> Cluster:
+    def start(
+        cls, home: Path, *, images: Path | None = None, gpus: int = 0, ephemeral: bool = True, owner: int | None = None
+    ) -> Cluster:
         """Start the control plane in a folder and wait until it is ready; one that runs there already is taken.
 
-        `ephemeral`: it ends with the calling process, however that ends. Raises ClusterError with the end of the log.
+        `ephemeral`: it ends with process `owner`, the calling one by default, however that ends. Raises ClusterError
+        with the end of the log.
         """
         executable = str(binary())
         layout = Layout(home.resolve())
-        if _running(layout) is None:
-            layout.home.mkdir(parents=True, exist_ok=True)
-            _launch(layout, images, gpus, os.getpid() if ephemeral else None)
+        layout.home.mkdir(parents=True, exist_ok=True)
+        options = ["--gpus", str(gpus), "--owner", str(owner or os.getpid())]
+        options += ["--images", str(images.resolve())] if images else []
+        options += [] if ephemeral else ["--detach"]
+        with _one_starter(layout):
+            if _running(layout) is None:
+                _launch(layout, options)
         return cls(layout.kubeconfig, executable, layout.home)
 
     @classmethod
@@ -63,10 +73,7 @@ class Cluster:
         state = _running(Layout(self.home))
         if state is None:
             return
-        os.kill(state["pid"], signal.SIGTERM)
-        until = monotonic() + 40
-        while _alive(state["pid"]) and monotonic() < until:
-            sleep(0.05)
+        _end(state["pid"], state["born"], STOP_SECONDS)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """What `kubectl ARGUMENTS` prints; raises ClusterError with its words when it fails."""
@@ -102,10 +109,17 @@ class Cluster:
         return Path(self.get("pv", volume)["spec"]["hostPath"]["path"])
 
 
-def _launch(layout: Layout, images: Path | None, gpus: int, parent: int | None) -> None:
-    command = [sys.executable, "-m", "devcluster.supervisor", str(layout.home), "--gpus", str(gpus)]
-    command += ["--images", str(images.resolve())] if images else []
-    command += ["--parent", str(parent)] if parent else []
+@contextmanager
+def _one_starter(layout: Layout) -> Iterator[None]:
+    """Whoever comes second waits, and finds the control plane of the first."""
+    with (layout.home / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _launch(layout: Layout, options: list[str]) -> None:
+    """Start a supervisor and wait for its state file. Interrupted or failed, it leaves nothing running."""
+    command = [sys.executable, "-m", "devcluster.supervisor", str(layout.home), *options]
     log_path = layout.home / "supervisor.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
@@ -117,11 +131,24 @@ def _launch(layout: Layout, images: Path | None, gpus: int, parent: int | None) 
             cwd=Path(__file__).parent.parent,
         )
     until = monotonic() + START_SECONDS
-    while _running(layout) is None:
-        if process.poll() is not None or monotonic() > until:
-            process.terminate()
-            raise ClusterError(f"the control plane did not start:\n{log_path.read_text()[-4000:]}")
-        sleep(0.05)
+    try:
+        while _running(layout) is None:
+            if process.poll() is not None or monotonic() > until:
+                raise ClusterError(f"the control plane did not start:\n{log_path.read_text()[-4000:]}")
+            sleep(0.05)
+    except BaseException:  # Ctrl-C, too
+        _end(process.pid, born(process.pid), STOP_SECONDS)
+        raise
+
+
+def _end(pid: int, of: str | None, seconds: float) -> None:
+    """SIGTERM, and SIGKILL to one that does not obey: its children go with it. Another process of that number is left alone."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        until = monotonic() + seconds
+        if of is not None and born(pid) == of:
+            os.kill(pid, number)
+        while of is not None and born(pid) == of and monotonic() < until:
+            sleep(0.05)
 
 
 def _running(layout: Layout) -> dict[str, Any] | None:
@@ -129,12 +156,4 @@ def _running(layout: Layout) -> dict[str, Any] | None:
         state: dict[str, Any] = json.loads(layout.state.read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return state if _alive(state["pid"]) else None
-
-
-def _alive(pid: int) -> bool:
-    """False for a zombie, too: it has ended, only nobody has looked."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    return state if state.get("born") and born(state["pid"]) == state["born"] else None

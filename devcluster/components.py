@@ -1,4 +1,4 @@
-"""The processes of a control plane: which flags each one gets. Pure; called by `supervisor`."""
+"""The processes of a control plane: which flags each one gets, and where their files are. Called by `supervisor`."""
 
 from __future__ import annotations
 
@@ -63,6 +63,15 @@ class Layout:
 
     def user_kubeconfig(self, user: str) -> Path:
         return self.home / f"kubeconfig-{user}"
+
+
+def born(pid: int) -> str | None:
+    """When a process started, in the kernel's ticks; None when it has ended. Tells it from a later one of that number."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if state[0] == "Z" else state[19]
 
 
 def etcd(layout: Layout, ports: Ports) -> list[str]:

@@ -1,16 +1,18 @@
 """One process that owns a control plane: starts etcd, API server, controllers, scheduler and node, ends with them.
 
 Run by `cluster` as `python -m devcluster.supervisor FOLDER …`. Every child asks the kernel to be killed when this process
-goes, so nothing is left behind, whatever kills it. With --parent it goes when that process goes.
+goes, so nothing is left behind, whatever kills it. It goes when its owner goes; with --detach only until it is ready.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import fcntl
 import json
 import os
 import secrets
+import select
 import signal
 import socket
 import ssl
@@ -26,33 +28,48 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from devcluster import components
 from devcluster.build import binary
-from devcluster.components import HOST, Layout, Ports
+from devcluster.components import HOST, Layout, Ports, born
 
 PR_SET_PDEATHSIG = 1
 START_SECONDS = 90
+ATTEMPTS = 3
+"""A port that was free may be taken before its process binds it; then all starts again with other ports."""
 
 
 class Ended(Exception):
-    """A child ended, or the parent is gone, or somebody asked us to stop."""
+    """The owner is gone, or somebody asked us to stop, or there is no use in going on."""
+
+
+class ChildEnded(Ended):
+    """A process of the control plane ended by itself."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--parent", type=int)
+    parser.add_argument("--owner", type=int, required=True, help="the process whose end ends this one")
+    parser.add_argument("--detach", action="store_true", help="once ready, go on without the owner")
     parser.add_argument("--images", type=Path)
     parser.add_argument("--gpus", type=int, default=0)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent; it tells us
-    supervisor = Supervisor(Layout(options.folder.resolve()), options.parent)
-    try:
-        supervisor.start(options.images, options.gpus)
-        supervisor.watch()
-    except Ended as why:
-        supervisor.say(str(why))
-    finally:
-        supervisor.stop()
+    layout = Layout(options.folder.resolve())
+    supervisor = Supervisor(layout, Owner(options.owner))
+    with (layout.home / "supervisor.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            supervisor.say(f"another control plane starts or ends in {layout.home}; try again in a few seconds")
+            return 1
+        try:
+            supervisor.start_somehow(options.images, options.gpus)
+            supervisor.watch(detached=options.detach)
+        except Ended as why:
+            supervisor.say(str(why))
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            supervisor.stop()
     return 0
 
 
@@ -65,17 +82,43 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+class Owner:
+    """A process that need not be our parent. A handle on it, not its number, which another may get after it."""
+
+    def __init__(self, pid: int) -> None:
+        self._poll = select.poll()
+        try:
+            self._poll.register(os.pidfd_open(pid), select.POLLIN)
+        except ProcessLookupError:
+            raise SystemExit(f"process {pid}, for which this control plane was to run, is gone") from None
+
+    def gone(self) -> bool:
+        return bool(self._poll.poll(0))
+
+
 class Supervisor:
     """Children in the order in which they start; they end in the reverse order."""
 
-    def __init__(self, layout: Layout, parent: int | None) -> None:
+    def __init__(self, layout: Layout, owner: Owner) -> None:
         self._layout = layout
-        self._parent = parent
+        self._owner: Owner | None = owner
         self._children: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def say(self, text: str) -> None:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
+
+    def start_somehow(self, images: Path | None, gpus: int) -> None:
+        """`start`, again with other ports when a child ends at once."""
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                self.start(images, gpus)
+                break
+            except ChildEnded as why:
+                if not left:
+                    raise
+                self.say(f"{why}; starting again")
+                self.stop()
 
     def start(self, images: Path | None, gpus: int) -> None:
         layout, ports = self._layout, _ports()
@@ -106,19 +149,21 @@ class Supervisor:
         self._wait(
             "kube-controller-manager", f"{server}/api/v1/namespaces/default/serviceaccounts/default", tokens["admin"]
         )
-        state = {"pid": os.getpid(), "server": server, "api_pid": self._children[1][1].pid, "executable": executable}
+        state = {"pid": os.getpid(), "born": born(os.getpid()), "server": server, "executable": executable}
         partial = layout.state.with_suffix(".partial")
         partial.write_text(json.dumps(state))
         partial.replace(layout.state)
 
-    def watch(self) -> None:
-        """Until a child ends or the parent is gone."""
+    def watch(self, *, detached: bool) -> None:
+        """Until a child ends, or the owner, unless we are detached from it."""
+        if detached:
+            self._owner = None
         while True:
             self._check()
             sleep(0.25)
 
     def stop(self) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        """The node first: it ends the Pods. etcd last: the others write until their end."""
         self._layout.state.unlink(missing_ok=True)
         for name, child in reversed(self._children):
             child.send_signal(signal.SIGTERM)
@@ -127,14 +172,15 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+        self._children.clear()
 
     def _check(self) -> None:
-        if self._parent is not None and os.getppid() != self._parent:
-            raise Ended("the process that started this control plane is gone")
+        if self._owner is not None and self._owner.gone():
+            raise Ended("the process for which this control plane ran is gone")
         for name, child in self._children:
             code = child.poll()
             if code is not None:
-                raise Ended(f"{name} ended with {code}; see {self._layout.logs / (name + '.log')}")
+                raise ChildEnded(f"{name} ended with {code}; see {self._layout.logs / (name + '.log')}")
 
     def _spawn(self, name: str, command: list[str]) -> None:
         with (self._layout.logs / f"{name}.log").open("ab") as log:

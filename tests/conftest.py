@@ -31,13 +31,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Cluster]:
-    """The cluster with our CRDs. The first worker starts it, the last one stops it."""
+    """The cluster with our CRDs. The first worker starts it, the last one stops it; it never outlives the whole run."""
     shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
     users = shared / "cluster-users"
     with (shared / "cluster-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         home = _home(shared)
-        made = choose(home, images=IMAGES, ephemeral=worker_id == "master")
+        made = choose(home, images=IMAGES, owner=None if worker_id == "master" else os.getppid())
         made.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(ROOT / "crds"))
         made.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         users.write_text(str(int(users.read_text() if users.exists() else 0) + 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -45,24 +46,24 @@ class Node:
                 for pod in thing["items"]:
                     self._seen(pod)
                 for uid in set(self._pods) - present:
-                    await self._gone(uid)
+                    self._pods[uid].gone()
+                self._sweep(present)
             elif kind == "DELETED":
-                await self._gone(thing["metadata"]["uid"])
+                if known := self._pods.get(thing["metadata"]["uid"]):
+                    known.gone()
             else:
                 self._seen(thing)
 
-    async def stop(self) -> None:
-        await asyncio.gather(*(pod.kill() for pod in self._pods.values()))
+    def stop(self) -> None:
+        for pod in self._pods.values():
+            pod.kill()
 
     def _seen(self, pod: Thing) -> None:
         uid = pod["metadata"]["uid"]
         if uid in self._pods:
             self._pods[uid].changed(pod)
             return
-        deleting = pod["metadata"].get("deletionTimestamp")
-        if (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"} and not deleting:
-            return
-        address = next(self._addresses)
+        address = (pod.get("status") or {}).get("podIP") or self._free_address()
         addresses = {
             "podIP": address,
             "podIPs": [{"ip": address}],
@@ -75,26 +76,23 @@ class Node:
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._done(uid, done))
 
+    def _free_address(self) -> str:
+        """Pods of an earlier node process keep theirs."""
+        taken = {(pod.object.get("status") or {}).get("podIP") for pod in self._pods.values()}
+        return next(address for address in self._addresses if address not in taken)
+
     def _done(self, uid: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._pods.pop(uid, None)
         if not task.cancelled() and task.exception():
             sys.stderr.write(f"pod {uid}: {task.exception()!r}\n")
 
-    async def _gone(self, uid: str) -> None:
-        """Force-deleted: nobody waits for its last status."""
-        if uid in self._pods:
-            await self._pods[uid].kill()
-            self._pods[uid].changed(
-                {
-                    **self._pods[uid].object,
-                    "metadata": {
-                        **self._pods[uid].object["metadata"],
-                        "deletionTimestamp": "now",
-                        "deletionGracePeriodSeconds": 0,
-                    },
-                }
-            )
+    def _sweep(self, present: set[str]) -> None:
+        """Folders of Pods that went while no node ran."""
+        if self._layout.pods.is_dir():
+            for folder in self._layout.pods.iterdir():
+                if folder.name not in present and folder.name not in self._pods:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 async def for_ever(name: str, work: Callable[[], Awaitable[None]], pause: float) -> None:
@@ -128,7 +126,7 @@ async def serve(layout: Layout, port: int, gpus: int, table: dict[str, images.Im
         await stopped.wait()
         for task in work:
             task.cancel()
-        await node.stop()
+        node.stop()
         await runner.cleanup()
 
 

@@ -55,8 +55,8 @@ class Process:
     async def execute(self, command: list[str], env: dict[str, str], folder: Path) -> int:
         """Run a command inside the container, without output; ended with it when the caller is cancelled."""
         spec = {"argv": command, "env": env, "cwd": "/", "enter": self._process.pid}
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".json") as file, Path(os.devnull).open("wb") as nothing:
-            inside = Process(await _launch(spec, Path(file.name), nothing))
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".json") as file:
+            inside = Process(await _launch(spec, Path(file.name), asyncio.subprocess.DEVNULL))
             try:
                 return await inside.wait()
             finally:
@@ -78,7 +78,7 @@ class Process:
             self._process.kill()
 
 
-async def _launch(spec: dict[str, Any], path: Path, output: IO[bytes]) -> asyncio.subprocess.Process:
+async def _launch(spec: dict[str, Any], path: Path, output: IO[bytes] | int) -> asyncio.subprocess.Process:
     path.write_text(json.dumps({**spec, "parent": os.getpid()}))
     return await asyncio.create_subprocess_exec(
         sys.executable,

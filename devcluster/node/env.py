@@ -9,7 +9,7 @@ from typing import Any
 Thing = dict[str, Any]
 Lookup = Callable[[str, str], Mapping[str, str] | None]
 """(kind, name) → data of that ConfigMap or Secret, decoded; None where it is absent."""
-_REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
+_REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 
 
 class ConfigProblem(Exception):

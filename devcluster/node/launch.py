@@ -46,7 +46,7 @@ def main() -> int:
 def _init(spec: dict[str, Any]) -> int:
     """Process 1 of the container: starts the program, collects what it leaves, ends with it."""
     _die_with_parent()
-    try:
+    try:  # noqa: SIM105 (contextlib would be the dearest import of this program)
         _mount("proc", "/proc", "proc", 0)
     except OSError:
         pass  # not allowed inside some containers; /proc then shows this machine's processes
@@ -55,6 +55,7 @@ def _init(spec: dict[str, Any]) -> int:
 
 def _program(spec: dict[str, Any]) -> int:
     """Become the program; answers only when that fails."""
+    _die_with_parent()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and programs would inherit that
         signal.signal(number, signal.SIG_DFL)
     try:
@@ -92,7 +93,9 @@ def _die_with_parent() -> None:
 def _private_namespaces() -> None:
     uid, gid = os.getuid(), os.getgid()
     if uid == 0:
-        _check(libc.unshare(CLONE_NEWNS | CLONE_NEWPID), "unshare (a container needs the right to mount: CAP_SYS_ADMIN)")
+        _check(
+            libc.unshare(CLONE_NEWNS | CLONE_NEWPID), "unshare (a container needs the right to mount: CAP_SYS_ADMIN)"
+        )
     else:
         flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID
         _check(libc.unshare(flags), "unshare (user namespaces must be allowed on this machine)")

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from devcluster.node.pod import Pod
+from devcluster.node.run import Container
 
 Find = Callable[[str, str], Pod | None]
 
@@ -34,9 +35,14 @@ async def serve(find: Find, folder: Path, port: int) -> web.AppRunner:
 async def _logs(request: web.Request) -> web.StreamResponse:
     names = request.match_info
     pod: Pod | None = request.app["find"](names["namespace"], names["pod"])
-    path = pod.log(names["container"], request.query.get("previous") == "true") if pod else None
-    if pod is None or path is None:
-        return web.Response(status=404, text=f"no log of container {names['container']!r} of pod {names['pod']!r}\n")
+    container = pod.container(names["container"]) if pod else None
+    if container is None:
+        return web.Response(status=404, text=f"no container {names['container']!r} of pod {names['pod']!r} here\n")
+    previous = request.query.get("previous") == "true"
+    path = container.log(previous)
+    if path is None:
+        why = "has no previous run" if previous else f"is waiting to start: {(container.state.waiting or ('',))[0]}"
+        return web.Response(status=400, text=f"container {names['container']!r} in pod {names['pod']!r} {why}\n")
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     await response.prepare(request)
     data = path.read_bytes()
@@ -44,7 +50,7 @@ async def _logs(request: web.Request) -> web.StreamResponse:
     shown = last_lines(data, int(tail)) if tail else data
     await response.write(shown[: int(limit)] if limit else shown)
     if request.query.get("follow") == "true":
-        await _follow(response, pod, path, len(data))
+        await _follow(response, container, path, len(data))
     await response.write_eof()
     return response
 
@@ -54,10 +60,10 @@ def last_lines(data: bytes, count: int) -> bytes:
     return b"".join(data.splitlines(keepends=True)[-count:]) if count > 0 else b""
 
 
-async def _follow(response: web.StreamResponse, pod: Pod, path: Path, offset: int) -> None:
-    """What is added, until the container has ended."""
+async def _follow(response: web.StreamResponse, container: Container, path: Path, offset: int) -> None:
+    """What is added, until this run of the container has ended."""
     while True:
-        ended = not any(state.running for state in [*pod.inits, *pod.containers])
+        ended = not container.state.running or container.log(previous=False) != path
         if path.exists():
             with path.open("rb") as handle:
                 handle.seek(offset)

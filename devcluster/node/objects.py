@@ -41,4 +41,7 @@ def _references(container: Thing) -> set[tuple[str, str]]:
 
 def _data(kind: str, thing: Thing) -> Mapping[str, str]:
     data = thing.get("data") or {}
-    return {key: base64.b64decode(value).decode() for key, value in data.items()} if kind == "Secret" else data
+    if kind != "Secret":
+        return data
+    # Bytes that are no text reach the program as they are: the launcher encodes them back.
+    return {key: base64.b64decode(value).decode(errors="surrogateescape") for key, value in data.items()}

@@ -36,7 +36,6 @@ class ContainerState:
     def finished(self) -> bool:
         return self.finished_at is not None and self.waiting is None
 
-
     def start(self, at: datetime, *, probed_first: bool, ready: bool) -> None:
         """It runs now."""
         self.waiting, self.finished_at, self.exit_code, self.message, self.reason = None, None, None, "", ""
@@ -46,6 +45,12 @@ class ContainerState:
         """It has ended, or never ran and never will."""
         self.waiting, self.exit_code, self.finished_at = None, exit_code, at
         self.reason, self.message, self.ready, self.started = reason, message, False, False
+
+    def give_up(self, at: datetime, message: str) -> None:
+        """It will not start again: its last end counts, if it ever ran."""
+        if self.exit_code is None:
+            self.end(at, LOST_EXIT_CODE, LOST_REASON, message)
+        self.waiting = None
 
     def adopt(self, status: Thing, now: datetime) -> None:
         """Take over what an earlier node process reported. Its programs ended with it."""
@@ -60,6 +65,8 @@ class ContainerState:
             self.started_at = _time(known.get("startedAt"))
             ended = _time(known.get("finishedAt")) or now
             self.end(ended, known["exitCode"], known.get("reason", ""), known.get("message", ""))
+        elif self.last:  # it was about to be started again
+            self.restarts += 1
 
 
 def _time(text: str | None) -> datetime | None:

@@ -27,22 +27,32 @@ async def prepare(api: Api, pod: Thing, root: Path) -> dict[str, Path]:
     }
 
 
-def mounts(container: Thing, volumes: dict[str, Path], termination_log: Path) -> list[Mount]:
+def mounts(container: Thing, pod: Thing, volumes: dict[str, Path], termination_log: Path) -> list[Mount]:
     """What one container sees. The termination log is a file of its own."""
+    known = {volume["name"]: volume for volume in pod["spec"].get("volumes") or []}
     made = []
     for wanted in container.get("volumeMounts") or []:
-        source = volumes[wanted["name"]]
+        source, volume = volumes[wanted["name"]], known[wanted["name"]]
         if wanted.get("subPath"):
             source = source / wanted["subPath"]
-            source.mkdir(parents=True, exist_ok=True) if not source.exists() else None
-        made.append(Mount(source, wanted["mountPath"].rstrip("/"), bool(wanted.get("readOnly"))))
+            if not source.exists():
+                source.mkdir(parents=True)
+        read_only = bool(wanted.get("readOnly")) or _read_only(volume)
+        made.append(Mount(source, wanted["mountPath"].rstrip("/"), read_only))
     made.append(Mount(termination_log, container.get("terminationMessagePath") or "/dev/termination-log"))
     return made
 
 
+def _read_only(volume: Thing) -> bool:
+    """What the API server fills is not to be written to; a claim may say so, too."""
+    if any(kind in volume for kind in ("configMap", "secret", "projected", "downwardAPI")):
+        return True
+    return bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
+
+
 async def _volume(api: Api, pod: Thing, volume: Thing, path: Path) -> Path:
     if "hostPath" in volume:
-        return Path(volume["hostPath"]["path"])
+        return _host_path(volume["hostPath"])
     if "persistentVolumeClaim" in volume:
         return await _claim(api, pod, volume["persistentVolumeClaim"]["claimName"])
     path.mkdir(parents=True, exist_ok=True)
@@ -50,6 +60,18 @@ async def _volume(api: Api, pod: Thing, volume: Thing, path: Path) -> Path:
         target = path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
+    return path
+
+
+def _host_path(source: Thing) -> Path:
+    """As the types say; without a type a missing folder is made, as container runtimes do."""
+    path, kind = Path(source["path"]), source.get("type") or ""
+    if kind in {"", "DirectoryOrCreate"} and not path.exists():
+        path.mkdir(parents=True)
+    if kind == "FileOrCreate":
+        path.touch()
+    if (kind.startswith("Directory") and not path.is_dir()) or (kind.startswith("File") and not path.is_file()):
+        raise ConfigProblem(f"hostPath type check failed: {path} is not a {kind.removesuffix('OrCreate').lower()}")
     return path
 
 
@@ -86,7 +108,10 @@ async def _keys(api: Api, pod: Thing, plural: str, source: Thing, name: str) -> 
         data = {key: value.encode() for key, value in (found.get("data") or {}).items()}
         data |= {key: base64.b64decode(value) for key, value in (found.get("binaryData") or {}).items()}
     items = source.get("items")
-    return {item["path"]: data[item["key"]] for item in items} if items else data
+    missing = [item["key"] for item in items or [] if item["key"] not in data]
+    if missing and not source.get("optional"):
+        raise ConfigProblem(f"references non-existent {plural[:-1]} key: {missing[0]}")
+    return {i["path"]: data[i["key"]] for i in items if i["key"] in data} if items else data
 
 
 def _downward(pod: Thing, source: Thing) -> dict[str, bytes]:

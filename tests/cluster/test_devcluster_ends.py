@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from devcluster_pods import Namespace, condition, config_map, container, ended, job, pod, status_of
 
 from devcluster import Cluster
+from devcluster_pods import Namespace, condition, config_map, container, ended, job, pod, status_of
 
 
 @pytest.fixture

@@ -11,34 +11,14 @@ from typing import Any
 
 import pytest
 import yaml
-from operator_process import OperatorProcess
-from recording_proxy import RecordingProxy
 
 from devcluster import Cluster
+from operator_process import OperatorProcess
+from recording_proxy import RecordingProxy
+from scripted_world import manifests
 
 SECONDS = 400
-CLAIMS = ("store", "behaviour")
 VARYING = re.compile(rb'[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z|"resourceVersion": ?"[0-9]+"')
-
-
-def manifests(namespace: str, **job: Any) -> str:
-    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    retriever = {
-        "embedding": {"baseModel": "pvc://store/base-model"},
-        "storage": {"uri": "pvc://store/attune"},
-        "data": {"archive": {"uri": "pvc://behaviour/archive.jsonl"}},
-    }
-    tune = {"retriever": "news", "type": "embedding", **job}
-    return yaml.safe_dump_all(
-        [
-            *(
-                {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": c}, "spec": claim}
-                for c in CLAIMS
-            ),
-            {"apiVersion": "attune.dev/v1alpha1", "kind": "Retriever", "metadata": {"name": "news"}, "spec": retriever},
-            {"apiVersion": "attune.dev/v1alpha1", "kind": "TrainingJob", "metadata": {"name": "tune"}, "spec": tune},
-        ]
-    )
 
 
 @pytest.fixture
@@ -121,7 +101,7 @@ def run(cluster: Cluster, proxy: RecordingProxy, folder: Path, *, kill: bool) ->
         cluster.kubeconfig, namespace, folder, server=proxy.url, ATTUNE_TRAINER_IMAGE="scripted-trainer:test"
     )
     proxy.kill = operator.kill
-    cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=manifests(namespace))
+    cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=manifests())
     killer = KillEverywhere()
     proxy.plan = killer if kill else lambda verb, path, body: None
     until = time.monotonic() + SECONDS

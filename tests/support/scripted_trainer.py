@@ -1,7 +1,7 @@
 """A trainer that trains nothing: it speaks the stage contract and ends within a second.
 
 For tests of the operator on the real control plane, where hundreds of stages run; the real trainer is in tests/e2e.
-A file `behaviour.json` in the claim `behaviour` changes what it does: {"train": {"exitCode": 137, "attempts": [1]}}.
+A file `behaviour.json` in the claim `store` changes what it does: {"train": {"exitCode": 137, "attempts": [1]}}.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from attune.contract import StageResult, StageSpec
 
-BEHAVIOUR = Path("/mnt/pvc/behaviour/behaviour.json")
+BEHAVIOUR = Path("/mnt/pvc/store/behaviour.json")
 
 
 def main() -> int:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SECONDS = 300.0
 SMOOTHING = 0.95
-COLLAPSED_SPREAD, COLLAPSED_SCORE = 0.05, 0.5
-"""Collapsed: documents differ by less than this share of what they did, and ranking is below this share of its best."""
+COLLAPSED_SPREAD = 0.02
+"""Collapsed: documents differ by less than this share of what they did, and rank no better for it."""
 MEMORY, BEST = "attune_memory.json", "best.safetensors"
 
 
@@ -121,6 +121,7 @@ class Watch(TrainerCallback):
         if self._look_is_due(state.global_step) and self.memory.looked_at < state.global_step:
             self._look(state.global_step)
             self._stop_if_stale(state.global_step, control)
+            self.saved = time.monotonic()
 
     @override
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -240,7 +241,7 @@ class Watch(TrainerCallback):
         if self.memory.base_similarity is None:
             self.memory.base_similarity = score.similarity
         spread, before = 1 - score.similarity, 1 - self.memory.base_similarity
-        if step > 0 and spread < COLLAPSED_SPREAD * before and score.ndcg < COLLAPSED_SCORE * self.memory.best_score:
+        if step > 0 and spread < COLLAPSED_SPREAD * before and score.ndcg < self.memory.best_score:
             raise Diverged(
                 f"the document vectors collapsed at step {step} of {self.plan.steps}: mean cosine to each other "
                 f"{score.similarity:.4f}, it was {self.memory.base_similarity:.4f}; lower learningRate "
