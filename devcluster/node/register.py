@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from datetime import UTC, datetime
 
 from devcluster.node.api import Api, ApiError, Thing
@@ -23,10 +24,11 @@ def node(port: int, gpus: int) -> Thing:
     }
     if gpus:
         capacity["nvidia.com/gpu"] = str(gpus)
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     labels = {
         "kubernetes.io/hostname": NAME,
         "kubernetes.io/os": "linux",
-        "kubernetes.io/arch": "amd64",
+        "kubernetes.io/arch": architecture,
         "attune.dev/process-node": "true",
     }
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -36,7 +38,7 @@ def node(port: int, gpus: int) -> Thing:
         "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": "localhost"}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "nodeInfo": {
-            "architecture": "amd64",
+            "architecture": architecture,
             "bootID": "",
             "containerRuntimeVersion": "process://1",
             "kernelVersion": os.uname().release,

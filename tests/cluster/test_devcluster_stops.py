@@ -7,9 +7,9 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from devcluster_pods import Namespace, condition, container, ended, job, pod, status_of, wait_for
 
 from devcluster import Cluster
+from devcluster_pods import Namespace, condition, container, ended, job, pod, status_of, wait_for
 
 UNTIL_TERM = """
 import pathlib, signal, sys, time

@@ -152,6 +152,14 @@ def load_for(config: TrainingConfig, folder: Path) -> "SentenceTransformer":
     return load_model(folder, query_prompt=config.query_prompt, document_prompt=config.document_prompt)
 
 
+def load_untouched(config: TrainingConfig, folder: Path) -> "SentenceTransformer":
+    """The base model as it is: import exports it and evaluate measures it, with texts cut where it declares, at most."""
+    model = load_for(config, folder)
+    declared = int(model.max_seq_length or position_limit(model) or config.max_sequence_length)
+    model.max_seq_length = min(declared, config.max_sequence_length)
+    return model
+
+
 def declared_prompts(folder: Path) -> dict[str, str]:
     """The prompts that the model's own configuration names, by role."""
     try:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from attune.contract import ExitCode, Stage, StageResult, StageSpec
 from attune.contract.layout import join
 from attune_trainer import stages, store
-from attune_trainer.errors import BadConfig, StageError, StoreUnavailable
+from attune_trainer.errors import BadConfig, Interrupted, StageError, StoreUnavailable
 from attune_trainer.reporting import Emit, Reporter, print_progress
 from attune_trainer.signals import Termination
 
@@ -57,14 +57,14 @@ def run_from_file(stage: Stage, path: Path) -> ExitCode:
     return ended.exit_code
 
 
-def run(spec: StageSpec, termination: Termination, emit: Emit = print_progress) -> Ended:
+def run(spec: StageSpec, termination: Termination, emit: Emit = print_progress, interval: float = 3.0) -> Ended:
     """Do one stage, whatever happens; the result is written to the store if the store can be reached."""
     started, place, digest = _now(), result_uri(spec), spec.digest()
     try:
         if earlier := _earlier(place, spec):
             log.info("%s was done before; its result is given again", spec.stage.value)
             return Ended(earlier, ExitCode.OK)
-        reporter = Reporter(spec.stage, emit)
+        reporter = Reporter(spec.stage, emit, interval)
         with tempfile.TemporaryDirectory(prefix="attune-", ignore_cleanup_errors=True) as scratch:
             outcome = stages.do(stages.Work(spec, Path(scratch), reporter, termination))
         reporter.close()
@@ -82,7 +82,12 @@ def run(spec: StageSpec, termination: Termination, emit: Emit = print_progress) 
             stages.tidy(spec)
         return Ended(result, ExitCode.OK)
     except Exception as error:
-        known = explained(error)
+        # A library may have turned our Interrupted into an error of its own.
+        known = (
+            termination.interrupted()
+            if termination.requested and not isinstance(error, Interrupted)
+            else explained(error)
+        )
         if not isinstance(error, StageError):
             traceback.print_exc(file=sys.stderr)
         failed = Ended(_failure(spec.stage, digest, known.reason, str(known), started), known.exit_code)

@@ -154,9 +154,7 @@ def _import(work: Work) -> Outcome:
     _target(spec)
     work.reporter.update(0)
     folder = work.base_folder()
-    model = base_model.load_for(spec.config, folder)
-    declared = int(model.max_seq_length or base_model.position_limit(model) or spec.config.max_sequence_length)
-    model.max_seq_length = min(declared, spec.config.max_sequence_length)
+    model = base_model.load_untouched(spec.config, folder)
     work.reporter.update(30)
     provenance = Provenance(
         source="import", base_model=spec.config.base_model, license=base_model.licence(folder), config=spec.config
@@ -211,7 +209,7 @@ def _evaluate(work: Work) -> Outcome:
         candidate=_opened(target, work.scratch / "candidate"),
         active=_opened(spec.active, work.scratch / "active") if spec.active else None,
         base_name=spec.config.base_model,
-        base=lambda: TorchEncoder(base_model.load_for(spec.config, work.base_folder())),
+        base=lambda: TorchEncoder(base_model.load_untouched(spec.config, work.base_folder())),
     )
     summary = evaluate(contenders, held_out, spec.evaluation, seed=spec.config.seed, report=work.reporter.part)
     work.reporter.update(100)

@@ -1,7 +1,10 @@
 """Train, export, import and evaluate on a tiny BERT: what a pod would do, in this process."""
 
 import json
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,3 +188,17 @@ def test_a_snapshot_that_was_changed_is_refused(make_spec: MakeSpec) -> None:
     assert ended.exit_code is ExitCode.BAD_DATA
     assert ended.result.reason == "DigestMismatch"
     assert "train.jsonl" in ended.result.message
+
+
+def test_sigterm_inside_the_exporter_asks_for_another_attempt(make_spec: MakeSpec) -> None:
+    """The exporter turns whatever is raised inside it into an error of its own."""
+    spec = make_spec(Stage.IMPORT)
+
+    def end_soon(progress: Progress) -> None:
+        if progress.percent == 92:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    with Termination().installed() as termination:
+        ended = run(spec, termination, end_soon, interval=0)
+    assert ended.exit_code is ExitCode.INTERRUPTED, ended.result.message
+    assert not Path(spec.model.uri if spec.model else "").exists()

@@ -209,7 +209,7 @@ def test_embedding_in_pieces_gives_the_loss_and_gradients_of_the_stock_loss(tiny
         model.zero_grad()
         value = loss([dict(model.preprocess(texts)) for texts in columns], torch.zeros(2))
         value.backward()
-        return float(value), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        return float(value.detach()), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
     stock = MultipleNegativesRankingLoss(model)
     expected, slopes = gradients(stock)

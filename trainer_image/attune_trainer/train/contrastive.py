@@ -34,7 +34,13 @@ class ContrastiveLoss(torch.nn.Module):
         self.always_recompute = always_recompute
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
-        loss: Tensor = self.inner.compute_loss_from_embeddings(self.embed(list(sentence_features)), labels)  # type: ignore[operator]
+        columns = list(sentence_features)
+        if not all("input_ids" in column and column["input_ids"].ndim == 2 for column in columns):
+            unusual: Tensor = self.inner(
+                columns, labels
+            )  # a model without a row of tokens a text, as static embeddings
+            return unusual
+        loss: Tensor = self.inner.compute_loss_from_embeddings(self.embed(columns), labels)  # type: ignore[operator]
         return loss
 
     def embed(self, columns: list[dict[str, Tensor]]) -> list[Tensor]:
@@ -77,7 +83,7 @@ class ContrastiveLoss(torch.nn.Module):
         return {name: values[rows][:, -width:] if left else values[rows][:, :width] for name, values in merged.items()}
 
     def _activations(self, pieces: list[list[int]], lengths: list[int]) -> float:
-        config = self.model[0].auto_model.config  # type: ignore[union-attr]
+        config = getattr(getattr(self.model[0], "auto_model", None), "config", None)
         size = getattr(config, "num_hidden_layers", 12) * getattr(config, "hidden_size", 768)
         tokens = sum(len(piece) * max(lengths[index] for index in piece) for piece in pieces)
         return float(tokens * size * BYTES_PER_TOKEN_LAYER_AND_DIMENSION)

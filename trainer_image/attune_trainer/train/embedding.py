@@ -138,7 +138,7 @@ def _arguments(
         precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
     if precision == "fp16" and not cuda:
         raise BadConfig("precision fp16 needs a GPU, and there is none; use auto, or ask for one in compute.resources.")
-    return SentenceTransformerTrainingArguments(
+    arguments = SentenceTransformerTrainingArguments(
         output_dir=str(scratch / "run"),
         max_steps=plan.steps,
         per_device_train_batch_size=config.batch_size,
@@ -158,3 +158,6 @@ def _arguments(
         report_to="none",
         disable_tqdm=True,
     )
+    # One process, one GPU: with more in sight the trainer would fall back to DataParallel, which splits our batches.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
