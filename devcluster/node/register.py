@@ -31,7 +31,6 @@ def node(port: int, gpus: int) -> Thing:
         "kubernetes.io/arch": architecture,
         "attune.dev/process-node": "true",
     }
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     status = {
         "capacity": capacity,
         "allocatable": capacity,
@@ -50,28 +49,23 @@ def node(port: int, gpus: int) -> Thing:
             "systemUUID": "",
         },
         "conditions": [
-            {
-                "type": "Ready",
-                "status": "True",
-                "reason": "ProcessNodeReady",
-                "message": "runs containers as processes",
-                "lastHeartbeatTime": now,
-                "lastTransitionTime": now,
-            },
-            *(
-                {
-                    "type": kind,
-                    "status": "False",
-                    "reason": "NotMeasured",
-                    "message": "",
-                    "lastHeartbeatTime": now,
-                    "lastTransitionTime": now,
-                }
-                for kind in ("MemoryPressure", "DiskPressure", "PIDPressure")
-            ),
+            _condition("Ready", "True", "ProcessNodeReady", "runs containers as processes"),
+            *(_condition(kind, "False", "NotMeasured") for kind in ("MemoryPressure", "DiskPressure", "PIDPressure")),
         ],
     }
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NAME, "labels": labels}, "status": status}
+
+
+def _condition(kind: str, value: str, reason: str, message: str = "") -> Thing:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "type": kind,
+        "status": value,
+        "reason": reason,
+        "message": message,
+        "lastHeartbeatTime": now,
+        "lastTransitionTime": now,
+    }
 
 
 async def register(api: Api, wanted: Thing) -> None:

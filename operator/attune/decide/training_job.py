@@ -174,7 +174,8 @@ def _judge(seen: SeenTrainingJob, step: Step, result: StageResult, now: datetime
     status = _status(seen, evaluation=evaluation, attempts=step.attempts)
     status = said(status, Said("Evaluated", True, result.reason, told), seen.job.metadata.generation, now)
     if problem:
-        return _end(seen, status, Phase.FAILED, Problem(problem.reason, f"{problem.message}; {told}"), now)
+        why = problem.message if told in problem.message else f"{problem.message}; {told}"
+        return _end(seen, status, Phase.FAILED, Problem(problem.reason, why), now)
     return _end(seen, status, Phase.SUCCEEDED, Problem("Succeeded", f"{status.model_version}: {told}"), now)
 
 
