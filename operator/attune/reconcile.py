@@ -14,7 +14,7 @@ from attune.cluster.observe import observe_model_version, observe_retriever, obs
 from attune.cluster.protocol import Cluster, Manifest, Ref
 from attune.cluster.report import report
 from attune.context import Context
-from attune.decide import Decision, decide_model_version, decide_retriever, decide_training_job
+from attune.decide import Decision, Event, decide_model_version, decide_retriever, decide_training_job
 from attune.errors import AlreadyExists
 from attune.observation import Defaults
 from attune.settings import Settings
@@ -63,6 +63,7 @@ async def reconcile(context: Context, key: Key) -> timedelta | None:
         seen = await loop.observe(context.cluster, raw, defaults_of(context.settings))
     except ValidationError as error:
         log.error("unreadable object", problem=str(error))  # noqa: TRY400  the fault is the object's, the trace says nothing
+        await _complain(context, raw, error)
         return None
     now = context.now().replace(microsecond=0)
     decision = loop.decide(seen, now)
@@ -73,3 +74,14 @@ async def reconcile(context: Context, key: Key) -> timedelta | None:
         return timedelta()
     await report(context.cluster, raw, decision, now)
     return decision.requeue_after
+
+
+async def _complain(context: Context, raw: Manifest, error: ValidationError) -> None:
+    """Its status cannot be trusted to be written back, so an event says what is wrong: stored by an older CRD, or by hand."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    message = (
+        f"{field}: {first['msg']}, found {first['input']!r}; apply the CRDs of this release, then correct the field"
+    )
+    unreadable = Decision(events=(Event("Unreadable", message, warning=True),))
+    await report(context.cluster, raw, unreadable, context.now().replace(microsecond=0))

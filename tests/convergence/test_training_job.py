@@ -277,3 +277,33 @@ def assert_terminal_stays(cluster: FakeCluster) -> None:
         assert uid not in ended or phase == ended[uid]
         if phase in {"Succeeded", "Failed"}:
             ended[uid] = phase
+
+
+async def test_an_object_that_cannot_be_read_says_so_in_an_event_and_is_left_as_it_is() -> None:
+    world = make_world()
+    world.cluster.put(retriever())
+    damaged = training_job()
+    damaged["spec"]["hyperparameters"] = {"epochs": "many"}
+    world.cluster.put(damaged)
+    await world.settle()
+    events = [e for e in world.cluster.events if e["reason"] == "Unreadable"]
+    assert events
+    assert "spec.hyperparameters.epochs" in events[0]["message"]
+    assert "'many'" in events[0]["message"]
+    assert "status" not in world.cluster.find("TrainingJob")
+
+
+async def test_a_version_that_is_worse_is_failed_and_its_numbers_are_said_once() -> None:
+    def worse(spec: StageSpec, attempt: int) -> Outcome:
+        done = scripted(spec, attempt)
+        if spec.stage is not Stage.EVALUATE or done.result is None or done.result.evaluation is None:
+            return done
+        told = done.result.evaluation
+        metrics = told.metrics.model_copy(update={"verdict": "worse"})
+        evaluation = told.model_copy(update={"metrics": metrics})
+        return Outcome(0, done.result.model_copy(update={"evaluation": evaluation}))
+
+    world = make_world(worse)
+    status = (await trained(world))["status"]
+    assert (status["phase"], status["reason"]) == ("Failed", "WorseThanActive")
+    assert status["message"].count("nDCG@10") == 1

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
+import stamina
 import typer
 
 from attune.contract import ExitCode, HardNegatives, Stage, TrainingConfig
@@ -39,6 +40,8 @@ def _quiet_libraries() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    # stamina would announce retries through structlog on standard output, which belongs to progress lines and results.
+    stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRetryHook])
     logging.getLogger("bm25s").disabled = True
     logging.getLogger("attune_trainer").setLevel(os.environ.get("ATTUNE_LOG_LEVEL", "INFO").upper())
 
