@@ -1,6 +1,6 @@
 """How good the tuned model is: Attune's training against the plain sentence-transformers recipe, on the same pairs.
 
-Run by hand: `python benchmarks/quality.py --data DIR --base-model DIR`. DIR of the data holds archive.jsonl, labels.train.jsonl and
+Run by hand: `python benchmarks/quality.py DATA BASE_MODEL`. The folder DATA holds archive.jsonl, labels.train.jsonl and
 labels.dev.jsonl (Bitcoin Optech newsletters). Both are trained on what was published before 2023, for the same epochs, and
 searched with the labelled queries of 2023 over all articles without their titles. Everything is kept in `--work`, so a run
 that was stopped goes on. The result is one JSON file with the machine it was measured on.

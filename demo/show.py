@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -28,11 +28,11 @@ class GaveUp(Exception):
 
 def follow(console: Console, look: Callable[[], Thing], done: Callable[[Thing], bool], seconds: float) -> Thing:
     """Show an object's progress until it is done; raises GaveUp with the object's own words after `seconds`."""
-    start = monotonic()
-    with Live(console=console, refresh_per_second=4, transient=False) as live:
+    with _Display(console) as display:
+        start = monotonic()
         while True:
             thing = look()
-            live.update(_panel(thing, monotonic() - start))
+            display.show(thing, monotonic() - start)
             if done(thing):
                 return thing
             if monotonic() - start > seconds:
@@ -42,13 +42,51 @@ def follow(console: Console, look: Callable[[], Thing], done: Callable[[Thing], 
             sleep(1)
 
 
+class _Display:
+    """A live panel on a terminal; in a pipe a line for each phase, and each tenth of a stage."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+        self._said: object = None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, thing: Thing, elapsed: float) -> None:
+        if self._live:
+            self._live.update(_panel(thing, elapsed))
+            return
+        status = thing.get("status") or {}
+        progress = status.get("progress") or {}
+        mark = (status.get("phase"), progress.get("stage"), progress.get("percent", 0) // 10, _ready(status))
+        if mark != self._said:
+            self._said = mark
+            line = f"{thing['kind']}/{thing['metadata']['name']} {_phase(thing)} {elapsed:.0f} s"
+            detail = f"{progress['stage']} {_detail(progress)}" if "percent" in progress else _words(thing)
+            self.console.print(f"{line}  {detail}", highlight=False, soft_wrap=True)
+
+
+def _phase(thing: Thing) -> str:
+    status = thing.get("status") or {}
+    return str(status.get("phase") or status.get("stage") or ("Ready" if _ready(status) else "Pending"))
+
+
+def _ready(status: Thing) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or [])
+
+
 def _panel(thing: Thing, elapsed: float) -> Group:
     status = thing.get("status") or {}
     progress = status.get("progress") or {}
-    phase = status.get("phase") or status.get("stage") or "Pending"
-    head = Text.assemble(
-        (f"{thing['kind']}/{thing['metadata']['name']} ", "bold"), (phase, "cyan"), f"  {elapsed:4.0f} s"
-    )
+    name = f"{thing['kind']}/{thing['metadata']['name']} "
+    head = Text.assemble((name, "bold"), (_phase(thing), "cyan"), f"  {elapsed:4.0f} s")
     lines: list[Any] = [head]
     if "percent" in progress:
         bar = Table.grid(padding=(0, 1))
