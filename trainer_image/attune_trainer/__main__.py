@@ -13,7 +13,9 @@ from typing import Annotated, Literal
 import stamina
 import typer
 
-from attune.contract import ExitCode, HardNegatives, Stage, TrainingConfig
+from attune.contract import ExitCode, Stage, TrainingConfig
+from attune_trainer import recipes
+from attune_trainer.recipes import CPU
 
 SPEC = Path("/etc/attune/stage.json")
 SpecOption = Annotated[Path, typer.Option("--spec", help="The StageSpec, a JSON file.")]
@@ -111,18 +113,30 @@ def run_command(  # noqa: PLR0913 - options of a command line
     base_model: Annotated[str, typer.Option(help="Folder, URI or hub id of the model to start from.")],
     out: Annotated[Path, typer.Option(help="Folder for snapshot, checkpoints, results and the model.")],
     labels: Annotated[str | None, typer.Option(help='Labelled pairs, JSONL {"query","id"}.')] = None,
-    epochs: int = DEFAULTS.epochs,
-    batch_size: int = DEFAULTS.batch_size,
-    learning_rate: float = DEFAULTS.learning_rate,
-    warmup_steps: int = DEFAULTS.warmup_steps,
-    max_sequence_length: int = DEFAULTS.max_sequence_length,
+    epochs: Annotated[int | None, typer.Option(help=f"[default: 3; {CPU['epochs']} without a GPU]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help=f"Default: {DEFAULTS.batch_size}.")] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help=f"[default: {DEFAULTS.learning_rate:g}; {CPU['learning_rate']:g} without a GPU]"),
+    ] = None,
+    warmup_steps: Annotated[int | None, typer.Option(help=f"Default: {DEFAULTS.warmup_steps}.")] = None,
+    max_sequence_length: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Tokens kept. [default: {DEFAULTS.max_sequence_length}; {CPU['max_sequence_length']} without a GPU]"
+        ),
+    ] = None,
     loss: Annotated[
         str, typer.Option(help="Or cachedMultipleNegativesRanking, or guided.")
     ] = "multipleNegativesRanking",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     seed: int = DEFAULTS.seed,
-    hard_negatives: Annotated[int, typer.Option(help="Mined negatives per pair.")] = DEFAULTS.hard_negatives.per_query,
-    relative_margin: float = DEFAULTS.hard_negatives.relative_margin,
+    hard_negatives: Annotated[
+        int | None, typer.Option(help=f"Mined per pair. Default: {DEFAULTS.hard_negatives.per_query}.")
+    ] = None,
+    relative_margin: Annotated[
+        float | None, typer.Option(help=f"Default: {DEFAULTS.hard_negatives.relative_margin}.")
+    ] = None,
     split_ratio: float = DEFAULTS.split_ratio,
     early_stopping_patience: int = DEFAULTS.early_stopping_patience,
     min_improvement: float = DEFAULTS.min_improvement,
@@ -135,30 +149,29 @@ def run_command(  # noqa: PLR0913 - options of a command line
 
     from attune_trainer.local_run import LocalRun, run_all
 
+    asked = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "warmup_steps": warmup_steps,
+        "max_sequence_length": max_sequence_length,
+        "loss": loss,
+        "precision": precision,
+        "seed": seed,
+        "split_ratio": split_ratio,
+        "early_stopping_patience": early_stopping_patience,
+        "min_improvement": min_improvement,
+        "query_prompt": query_prompt,
+        "document_prompt": document_prompt,
+    }
+    mined = {"per_query": hard_negatives, "relative_margin": relative_margin}
     try:
-        config = TrainingConfig.model_validate(
-            {
-                "base_model": base_model,
-                "epochs": epochs,
-                "batch_size": batch_size,
-                "learning_rate": learning_rate,
-                "warmup_steps": warmup_steps,
-                "max_sequence_length": max_sequence_length,
-                "loss": loss,
-                "precision": precision,
-                "seed": seed,
-                "hard_negatives": HardNegatives(per_query=hard_negatives, relative_margin=relative_margin),
-                "split_ratio": split_ratio,
-                "early_stopping_patience": early_stopping_patience,
-                "min_improvement": min_improvement,
-                "query_prompt": query_prompt,
-                "document_prompt": document_prompt,
-            }
-        )
+        config = recipes.chosen(base_model, asked, mined, gpu=recipes.has_gpu())
     except ValidationError as error:
         problem = error.errors()[0]
         print(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}", file=sys.stderr)
         raise typer.Exit(int(ExitCode.BAD_CONFIG)) from None
+    print(recipes.sentence(config), file=sys.stderr)
     raise typer.Exit(int(run_all(LocalRun(archive, labels, out.absolute(), config, min_examples))))
 
 
