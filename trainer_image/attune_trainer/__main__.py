@@ -113,17 +113,17 @@ def run_command(  # noqa: PLR0913 - options of a command line
     base_model: Annotated[str, typer.Option(help="Folder, URI or hub id of the model to start from.")],
     out: Annotated[Path, typer.Option(help="Folder for snapshot, checkpoints, results and the model.")],
     labels: Annotated[str | None, typer.Option(help='Labelled pairs, JSONL {"query","id"}.')] = None,
-    epochs: Annotated[int | None, typer.Option(help=f"[default: 3; {CPU['epochs']} without a GPU]")] = None,
+    epochs: Annotated[int | None, typer.Option(help=f"Default: 3; {CPU['epochs']} without a GPU.")] = None,
     batch_size: Annotated[int | None, typer.Option(help=f"Default: {DEFAULTS.batch_size}.")] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help=f"[default: {DEFAULTS.learning_rate:g}; {CPU['learning_rate']:g} without a GPU]"),
+        typer.Option(help=f"Default: {DEFAULTS.learning_rate:g}; {CPU['learning_rate']:g} without a GPU."),
     ] = None,
     warmup_steps: Annotated[int | None, typer.Option(help=f"Default: {DEFAULTS.warmup_steps}.")] = None,
     max_sequence_length: Annotated[
         int | None,
         typer.Option(
-            help=f"Tokens kept. [default: {DEFAULTS.max_sequence_length}; {CPU['max_sequence_length']} without a GPU]"
+            help=f"Tokens kept. Default: {DEFAULTS.max_sequence_length}; {CPU['max_sequence_length']} without a GPU."
         ),
     ] = None,
     loss: Annotated[
