@@ -142,7 +142,7 @@ def _trained_message(metrics: TrainingMetrics) -> str:
     )
     loss = f"loss {metrics.loss:.3f}, " if metrics.loss is not None else ""
     return (
-        f"{metrics.epochs or 0:g} epochs on {metrics.training_examples or 0:,} pairs in "
+        f"{metrics.epochs or 0:g} epoch{'' if metrics.epochs == 1 else 's'} on {metrics.training_examples or 0:,} pairs in "
         f"{metrics.training_duration_seconds or 0:.0f} s: {loss}{validated}."
     )
 
