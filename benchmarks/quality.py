@@ -177,57 +177,87 @@ def machine() -> dict[str, Any]:
     }
 
 
-def main(  # noqa: PLR0913 - options of a command line
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The recipe that is compared; the plain one takes its epochs and its length of texts."""
+
+    epochs: int
+    learning_rate: float
+    negatives: int
+    max_sequence_length: int
+
+    def config(self, base_model: Path) -> TrainingConfig:
+        return TrainingConfig(
+            base_model=str(base_model),
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            max_sequence_length=self.max_sequence_length,
+            early_stopping_patience=0,
+            split_ratio=0.98,
+            hard_negatives=HardNegatives(per_query=self.negatives),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Both models, and how long each took."""
+
+    pairs: int | None
+    folders: dict[str, Path]
+    seconds: dict[str, float | None]
+
+
+def train_both(bench: Bench, dataset: ArtifactRef) -> Trained:
+    tuned = stage(bench.spec(Stage.TRAIN, dataset)).model
+    assert tuned is not None
+    config, key = bench.config, (dataset.digest or "")[7:15]
+    plain = bench.work / "models" / f"plain-{key}-{config.epochs}-{config.max_sequence_length}"
+    seconds = round(train_plain(Path(dataset.uri), config, plain), 1)
+    told = tuned.training
+    return Trained(
+        pairs=told.training_examples if told else None,
+        folders={"base": Path(config.base_model), "plain": plain, "attune": Path(tuned.uri)},
+        seconds={"plain": seconds, "attune": told.training_duration_seconds if told else None},
+    )
+
+
+def measure_all(trained: Trained, held_out: HeldOut, work: Path) -> dict[str, Measured]:
+    found = {
+        name: measured(partial(open_encoder, path), held_out, work / f"{path.name}.measured.json")
+        for name, path in trained.folders.items()
+    }
+    found["bm25"] = measure_bm25(held_out, k=10)
+    return found
+
+
+def main(
     data: Path,
     base_model: Path,
     work: Annotated[Path, typer.Option(help="Kept between runs.")] = Path("build/quality"),
-    epochs: int = 1,
     pairs: int = 2000,
-    learning_rate: float = 1e-4,
+    epochs: int = 1,
     negatives: int = 4,
-    max_sequence_length: int = 128,
 ) -> None:
     """Train both, measure base, plain, Attune and BM25, and write benchmarks/results/quality.json."""
-    work = work.absolute()
-    config = TrainingConfig(
-        base_model=str(base_model),
-        epochs=epochs,
-        learning_rate=learning_rate,
-        max_sequence_length=max_sequence_length,
-        early_stopping_patience=0,
-        split_ratio=0.98,
-        hard_negatives=HardNegatives(per_query=negatives),
-    )
-    bench, started = Bench(data, work, config), machine()
+    asked = Asked(epochs, learning_rate=1e-4, negatives=negatives, max_sequence_length=128)
+    bench, started = Bench(data, work.absolute(), asked.config(base_model)), machine()
     dataset = prepare(bench, pairs)
-    tuned = stage(bench.spec(Stage.TRAIN, dataset)).model
-    assert tuned is not None
-    plain = work / "models" / f"plain-{(dataset.digest or '')[7:15]}-{epochs}-{max_sequence_length}"
-    plain_seconds = train_plain(Path(dataset.uri), config, plain)
+    trained = train_both(bench, dataset)
     held_out = read(data / "archive.jsonl", data / "labels.dev.jsonl", None)
-    folders = {"base": base_model, "plain": plain, "attune": Path(tuned.uri)}
-    found = {
-        name: measured(partial(open_encoder, path), held_out, work / f"{path.name}.measured.json")
-        for name, path in folders.items()
-    }
-    found["bm25"] = measure_bm25(held_out, k=10)
-    training = tuned.training
+    found = measure_all(trained, held_out, bench.work)
     result = {
         "what": "nDCG@10 of the dense model alone, on labelled queries of 2023 over all articles without titles",
         "machine": started,
         "queries": len(held_out.queries),
         "documents": len(held_out.documents),
-        "pairs": training.training_examples if training else None,
+        "pairs": trained.pairs,
         "epochs": epochs,
         "datasetDigest": dataset.digest,
         "recipes": {
             "plain": {"loss": "MultipleNegativesRankingLoss", "batchSize": PLAIN_BATCH, "learningRate": PLAIN_RATE},
-            "attune": config.model_dump(mode="json", by_alias=True, exclude={"base_model"}),
+            "attune": bench.config.model_dump(mode="json", by_alias=True, exclude={"base_model"}),
         },
-        "trainingSeconds": {
-            "plain": round(plain_seconds, 1),
-            "attune": training.training_duration_seconds if training else None,
-        },
+        "trainingSeconds": trained.seconds,
         "metrics": {name: one.metrics().model_dump(by_alias=True, exclude_none=True) for name, one in found.items()},
         "attuneAgainstPlain": compared(found["attune"], found["plain"], held_out),
         "attuneAgainstBase": compared(found["attune"], found["base"], held_out),

@@ -25,8 +25,9 @@ def chosen(base_model: str, asked: dict[str, Any], negatives: dict[str, Any], *,
 
 def sentence(config: TrainingConfig) -> str:
     """One line for the user: what is going to be done."""
+    epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     return (
-        f"{config.epochs} epoch{'' if config.epochs == 1 else 's'} of batches of {config.batch_size} at learning rate {config.learning_rate:g}, "
+        f"{epochs} of batches of {config.batch_size} at learning rate {config.learning_rate:g}, "
         f"{config.max_sequence_length} tokens a text, {config.hard_negatives.per_query} mined negatives a pair"
     )
 
