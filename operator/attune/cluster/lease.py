@@ -94,17 +94,31 @@ class Lease:
         log.error("the lease is lost", lease=f"{self.namespace}/{self.name}", holder=self._holder() or "unknown")
 
     async def release(self) -> None:
-        """Give the lease back, so that a standby need not wait for it to expire. Best effort."""
-        self._until, record = 0.0, self._record
-        if record is None or self._holder() != self.identity:
-            return
-        spec = {**record["spec"], "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _stamp()}
+        """Give the lease back, so that a standby need not wait for it to expire. Best effort.
+
+        A renewal that was cut off may have been written without our knowing: then the record is read and tried again.
+        """
+        self._until = 0.0
         try:
             async with asyncio.timeout(self.seconds / 3):
-                self._record = await self.store.replace({**record, "spec": spec})
-            log.info("lease released", lease=f"{self.namespace}/{self.name}")
+                try:
+                    released = await self._give_back(self._record)
+                except Conflict:
+                    released = await self._give_back(None)
+            if released:
+                log.info("lease released", lease=f"{self.namespace}/{self.name}")
         except (ClusterError, TimeoutError) as e:
             log.warning("lease not released, the next leader waits for it to expire", error=str(e))
+
+    async def _give_back(self, record: Manifest | None) -> bool:
+        """Whether it was ours to give back. Raises Conflict where the record is not the stored one any more."""
+        if record is None:
+            record = await self.store.get(self._ref)
+        if record is None or (record.get("spec") or {}).get("holderIdentity") != self.identity:
+            return False
+        spec = {**record["spec"], "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _stamp()}
+        self._record = await self.store.replace({**record, "spec": spec})
+        return True
 
     async def _try(self) -> bool:
         """One attempt to take or renew; True when it succeeded. What is written but not answered counts as failed."""

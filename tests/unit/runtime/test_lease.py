@@ -166,6 +166,16 @@ async def test_an_empty_lease_that_somebody_made_is_taken(cluster):
     assert await candidate(cluster, "first")._try()
 
 
+async def test_a_renewal_that_was_written_but_not_answered_does_not_keep_the_lease_from_being_released(cluster, api):
+    leader = candidate(cluster, "leader")
+    assert await leader._try()
+    stale = leader._record
+    assert await leader._try()
+    leader._record = stale
+    await leader.release()
+    assert api.objects[PATH]["spec"]["holderIdentity"] == ""
+
+
 async def test_a_released_lease_is_taken_at_once(cluster):
     leader, standby = candidate(cluster, "leader"), candidate(cluster, "standby")
     assert await leader._try()
