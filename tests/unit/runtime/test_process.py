@@ -41,7 +41,7 @@ async def operator(folder, url, **environ):
 
 async def answer(url, status):
     """The text of the first answer with this status."""
-    async with asyncio.timeout(20), httpx.AsyncClient() as client:
+    async with asyncio.timeout(60), httpx.AsyncClient() as client:
         while True:
             try:
                 got = await client.get(url)
