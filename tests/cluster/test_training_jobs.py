@@ -120,13 +120,12 @@ def test_a_deleted_pod_is_one_attempt_that_failed(world: World) -> None:
         "tj", "pod-deleted", lambda j: any(a["stage"] == "train" for a in j.get("status", {}).get("attempts", []))
     )
     job = running["status"]["attempts"][-1]["job"]
-    world.behave()
     selector = f"batch.kubernetes.io/job-name={job}"
     end = time.monotonic() + SECONDS
-    while not world.cluster.get("pods", "-n", world.namespace, "-l", selector)["items"]:
+    while "behaves" not in world.cluster.kubectl("logs", f"job/{job}", "-n", world.namespace, check=False):
         assert time.monotonic() < end
         time.sleep(0.1)
-    time.sleep(1)
+    world.behave()
     world.cluster.kubectl("delete", "pods", "-n", world.namespace, "-l", selector, "--grace-period=1")
     status = world.ended("pod-deleted")
     assert status["phase"] == "Succeeded"

@@ -1,7 +1,8 @@
 """A trainer that trains nothing: it speaks the stage contract and ends within a second.
 
 For tests of the operator on the real control plane, where hundreds of stages run; the real trainer is in tests/e2e.
-A file `behaviour.json` in the claim `store` changes what it does: {"train": {"exitCode": 137, "attempts": [1]}}.
+A file `behaviour.json` in the claim `store` changes what it does: {"train": {"exitCode": 137}}.
+It says so in its log, so that a test can wait until the file was read.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ def main() -> int:
     wanted: dict[str, Any] = {}
     if BEHAVIOUR.exists() and spec.owner.kind == "TrainingJob":
         wanted = json.loads(BEHAVIOUR.read_text()).get(spec.stage.value, {})
+    sys.stdout.write(f"behaves {wanted}\n")
+    sys.stdout.flush()
     time.sleep(wanted.get("seconds", 0.1))
     if wanted.get("exitCode"):
         return int(wanted["exitCode"])
