@@ -25,7 +25,7 @@ from devcluster.build import cache_folder
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "demo"
 NAMESPACE = "attune-demo"
-ARTICLES = 1500
+ARTICLES = 1200
 IMPORT_SECONDS, TRAIN_SECONDS, OPERATOR_SECONDS = 600, 3000, 120
 
 
