@@ -45,11 +45,12 @@ class World:
         thing = {"apiVersion": API, "kind": kind, "metadata": {"name": name}, "spec": spec}
         self.cluster.kubectl("apply", "-n", self.namespace, "-f", "-", stdin=yaml.safe_dump(thing))
 
-    def retriever(self, archive: str) -> None:
+    def retriever(self, archive: str, secret: str | None = None) -> None:
+        storage: dict[str, Any] = {"uri": "pvc://docs/store"} | ({"secretRef": {"name": secret}} if secret else {})
         spec = {
             "embedding": {"baseModel": "pvc://docs/base-model"},
-            "storage": {"uri": "pvc://docs/store"},
-            "data": {"archive": {"uri": f"pvc://docs/{archive}"}},
+            "storage": storage,
+            "data": {"archive": {"uri": archive}},
         }
         self.apply("Retriever", "docs", spec)
 
@@ -98,7 +99,7 @@ def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, worker_id:
     write_archive(made.volume / "archive.jsonl", ARTICLES)
     shutil.copytree(packaged_model(), made.volume / "base-model")
     operator.start()
-    made.retriever("archive.jsonl")
+    made.retriever("pvc://docs/archive.jsonl")
     made.until("rtr", "docs", lambda r: (r.get("status", {}).get("embedding") or {}).get("active"))
     yield made
     assert operator.stop() == 0
@@ -153,26 +154,30 @@ def test_a_trainer_killed_mid_epoch_goes_on_from_its_checkpoint(world: World) ->
     assert min(step for step in steps if step) > 5, "the second attempt began from the start"
 
 
+def lines(count: int, **fields: Callable[[int], str]) -> bytes:
+    """An archive of `count` articles, each field made from its number."""
+    made = {
+        "id": str,
+        "title": lambda i: f"the title of number {i}",
+        "content": lambda i: f"Some text about the number {i} and more words. " * 4,
+    } | fields
+    return b"".join(json.dumps({name: make(i) for name, make in made.items()}).encode() + b"\n" for i in range(count))
+
+
 BAD_ARCHIVES = {
     "missing": (None, "DataNotFound", "missing.jsonl"),
-    "broken": (b'{"id": "1", "title": "a b c d", "content": "x"}\n' + b"{not json\n" * 40, "", "line"),
-    "not-utf8": (b"\xff\xfe\x00broken" * 400, "", "UTF-8"),
-    "empty": (b"", "", "empty.jsonl"),
-    "ten": (
-        b"".join(
-            json.dumps(
-                {
-                    "id": str(i),
-                    "title": f"the title of number {i}",
-                    "content": f"Some text about the number {i} and more words. " * 4,
-                }
-            ).encode()
-            + b"\n"
-            for i in range(10)
-        ),
+    "broken": (b'{"id": "1", "title": "a b c d", "content": "x"}\n' + b"{not json\n" * 40, "BrokenLines", "line 2"),
+    "not-utf8": (b"\xff\xfe\x00broken" * 400, "NotUtf8", "UTF-8"),
+    "empty": (b"", "EmptyFile", "empty.jsonl"),
+    "ten": (lines(10), "InsufficientData", "minExamples"),
+    "duplicate-ids": (lines(60, id=lambda i: str(i % 2)), "InsufficientData", "conflictingId 58"),
+    "empty-texts": (lines(60, content=lambda i: " "), "NoArticles", "emptyContent 60"),
+    "one-giant-article": (
+        lines(1, content=lambda i: "All of it in one article. " * 400_000),
         "InsufficientData",
-        "minExamples",
+        "held out: 1",
     ),
+    "equal-titles": (lines(60, title=lambda i: "News of the week"), "InsufficientData", "shared 60"),
 }
 
 
@@ -182,21 +187,41 @@ def test_bad_data_ends_the_job_with_a_reason_and_leaves_what_serves_alone(world:
     name = f"{case}.jsonl"
     if content is not None:
         (world.volume / name).write_bytes(content)
+    status = failed_without_a_trace(world, f"bad-{case}", f"pvc://docs/{name}")
+    assert status["reason"] == reason, status["message"]
+    assert words in status["message"], status["message"]
+
+
+def test_a_store_that_does_not_answer_ends_the_job_with_a_reason_once_the_attempts_are_used(world: World) -> None:
+    """Port 9 of the pod itself: nobody listens there."""
+    secret = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    thing = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bucket"}, "stringData": secret}
+    world.cluster.kubectl("apply", "-n", world.namespace, "-f", "-", stdin=yaml.safe_dump(thing))
+    status = failed_without_a_trace(world, "bad-store", "s3://articles/archive.jsonl", secret="bucket", backoffLimit=1)
+    assert status["reason"] == "BackoffLimitExceeded", status["message"]
+    assert "s3://articles/archive.jsonl: could not" in status["message"], status["message"]
+    assert "http://127.0.0.1:9 (AWS_ENDPOINT_URL) answers" in status["message"], status["message"]
+    assert [(a["stage"], a["number"]) for a in status["attempts"]] == [("prepare", 1), ("prepare", 2)]
+
+
+def failed_without_a_trace(
+    world: World, name: str, archive: str, secret: str | None = None, **spec: Any
+) -> dict[str, Any]:
+    """The status of a job on bad data: no version, no snapshot, and what serves as it was."""
     before = world.cluster.get("rtr", "docs", "-n", world.namespace)["status"]["embedding"]
     datasets = sorted(p.name for p in world.volume.rglob("datasets/*"))
-    world.retriever(name)
+    world.retriever(archive, secret)
     try:
-        world.train(f"bad-{case}")
-        status = world.ended(f"bad-{case}")
+        world.train(name, **spec)
+        status = world.ended(name)
     finally:
-        world.retriever("archive.jsonl")
+        world.retriever("pvc://docs/archive.jsonl")
     assert status["phase"] == "Failed"
-    assert reason in status["reason"]
-    assert words in status["message"], status["message"]
     assert "modelVersion" not in status
     assert world.cluster.get("rtr", "docs", "-n", world.namespace)["status"]["embedding"] == before
     assert sorted(p.name for p in world.volume.rglob("datasets/*")) == datasets
-    print(f"{case}: {status['reason']}: {status['message']}")  # noqa: T201  shown with -s
+    print(f"{name}: {status['reason']}: {status['message']}")  # noqa: T201  shown with -s
+    return status
 
 
 def test_the_operator_stays_small_and_knows_no_torch(world: World) -> None:

@@ -175,6 +175,8 @@ def _publish(work: Work, model: Any, provenance: "Provenance", training: Trainin
     target = _target(work.spec)
     work.reporter.update(92)
     written = artifact.write(model, work.scratch / "artifact", provenance)
+    # The exporter catches and skips what is raised inside it, SIGTERM too: a graph made after that is not to be trusted.
+    work.termination.check()
     work.reporter.update(97)
     store.publish_folder(written.folder, target.uri)
     work.reporter.update(100)

@@ -136,6 +136,17 @@ def test_too_few_pairs_say_how_many_of_what_and_what_was_dropped(articles, jsonl
     assert nothing_written(asked)
 
 
+def test_ids_used_twice_are_named_with_the_column_to_look_at(articles, jsonl, spec, no_encoder):
+    rows = [{**row, "id": f"a{number % 2}"} for number, row in enumerate(articles(50))]
+    with pytest.raises(InsufficientData) as caught:
+        prepare(spec(jsonl(rows), min_examples=10), encode_factory=no_encoder, report=quiet)
+    assert "1 pair < 10 (dataSource.minExamples): archive 1" in str(caught.value)
+    assert str(caught.value).endswith(
+        "dropped: conflictingId 48. Give every article an id of its own, in the column archive.fields.id "
+        "(see line 3: a0); or lower minExamples, or add data"
+    )
+
+
 def test_equal_titles_make_no_pairs_and_the_message_says_so(articles, jsonl, spec, no_encoder):
     rows = [{**row, "title": "All the same title"} for row in articles(50)]
     with pytest.raises(InsufficientData, match=r"weakTitle 50 \(weak titles: shared 50\)"):

@@ -1,10 +1,10 @@
 """Train, export, import and evaluate on a tiny BERT: what a pod would do, in this process."""
 
+import importlib
 import json
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,15 +190,45 @@ def test_a_snapshot_that_was_changed_is_refused(make_spec: MakeSpec) -> None:
     assert "train.jsonl" in ended.result.message
 
 
-def test_sigterm_inside_the_exporter_asks_for_another_attempt(make_spec: MakeSpec) -> None:
-    """The exporter turns whatever is raised inside it into an error of its own."""
+def _raised_while_tracing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporter turns it into an error of its own."""
+    import torch
+
+    normalize = torch.nn.functional.normalize
+
+    def forward(*args: Any, **more: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return normalize(*args, **more)
+
+    monkeypatch.setattr(torch.nn.functional, "normalize", forward)
+
+
+def _raised_while_operators_are_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporter logs it and goes on."""
+    registration = importlib.import_module("torch.onnx._internal.exporter._registration")
+    made, sent = registration.OnnxDecompMeta, []
+
+    def meta(*args: Any, **more: Any) -> Any:
+        if not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return made(*args, **more)
+
+    monkeypatch.setattr(registration, "OnnxDecompMeta", meta)
+
+
+@pytest.mark.parametrize("where", [_raised_while_tracing, _raised_while_operators_are_registered])
+def test_sigterm_inside_the_exporter_asks_for_another_attempt(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, where: Callable[[pytest.MonkeyPatch], None]
+) -> None:
     spec = make_spec(Stage.IMPORT)
 
-    def end_soon(progress: Progress) -> None:
+    def arm(progress: Progress) -> None:
         if progress.percent == 92:
-            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            where(monkeypatch)
 
     with Termination().installed() as termination:
-        ended = run(spec, termination, end_soon, interval=0)
+        ended = run(spec, termination, arm, interval=0)
+    assert termination.requested
     assert ended.exit_code is ExitCode.INTERRUPTED, ended.result.message
     assert not Path(spec.model.uri if spec.model else "").exists()

@@ -22,6 +22,15 @@ from attune_trainer.errors import BadConfig, InsufficientData
 
 Report = Callable[[float], None]
 EncodeFactory = Callable[[], Encode]
+WAYS_OUT = {
+    "conflictingId": "Give every article an id of its own, in the column archive.fields.id",
+    "duplicateId": "Give every article an id of its own, in the column archive.fields.id",
+    "missingId": "Name the column of the ids in archive.fields.id",
+    "emptyContent": "Name the column of the texts in archive.fields.content",
+    "weakTitle": "Add labels, or titles that say what an article is about",
+    "unknownDocument": "Name articles by the ids that the archive has",
+}
+"""What helps against a cause that leaves too little, by the name it is counted under."""
 
 
 def prepare(spec: StageSpec, *, encode_factory: EncodeFactory, report: Report) -> DatasetSummary:
@@ -131,10 +140,20 @@ def _require_enough(data: DataSpec, pairs: PairSet, tally: Tally, sources: _Sour
         )
     if len(pairs.train) < data.min_examples:
         raise InsufficientData(
-            f"{len(pairs.train)} pairs < {data.min_examples} (dataSource.minExamples): {kept}; "
+            f"{len(pairs.train)} pair{'' if len(pairs.train) == 1 else 's'} < {data.min_examples} (dataSource.minExamples): {kept}; "
             f"held out: {len(pairs.held_out)}, validation: {len(pairs.validation)}; {dropped}. "
-            "Lower minExamples or add data"
+            f"{_way_out(tally, len(pairs.train))}"
         )
+
+
+def _way_out(tally: Tally, kept: int) -> str:
+    """What helps where too little is left: the cause that took more than was kept, or more data."""
+    cause, count = max(tally.dropped.items(), key=lambda item: (item[1], item[0]), default=("", 0))
+    remedy = WAYS_OUT.get(cause) if count > kept else None
+    if remedy is None:
+        return "Lower minExamples or add data"
+    first = next(iter(tally.examples.get(cause, [])), "")
+    return f"{remedy}" + (f" (see {first})" if first else "") + "; or lower minExamples, or add data"
 
 
 def _facts(spec: StageSpec, sources: _Sources, parts: Split, pairs: PairSet, tally: Tally) -> Json:
