@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -152,8 +153,8 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def test_every_valid_variant_is_accepted(api: ApiServer) -> None:
-    for kind, change in VARIANTS:
-        accepted(api.create(manifest(kind, change)))
+    stored = [accepted(api.create(manifest(kind, change)))["kind"] for kind, change in VARIANTS]
+    assert stored == [kind for kind, _ in VARIANTS]
 
 
 CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -174,7 +175,9 @@ def test_what_may_change_can_be_changed(api: ApiServer) -> None:
     for kind in SPECS:
         accepted(api.apply(manifest(kind)))
     for kind, change in CHANGES:
-        accepted(api.apply(manifest(kind, change)))
+        stored = accepted(api.apply(manifest(kind, change)))
+        for path, value in change.items():
+            assert reduce(lambda part, name: part[name], path.split("."), stored) == value
 
 
 def test_applying_the_same_again_changes_nothing(api: ApiServer) -> None:

@@ -97,12 +97,17 @@ def test_a_container_that_ignores_sigterm_is_killed_with_all_its_processes_after
     wait_for(lambda: not runs(marker), "all its processes end", 5)
 
 
+def is_gone(space: Namespace, name: str) -> bool:
+    return space.kubectl("get", "pod", name, "--ignore-not-found", "-o", "name") == ""
+
+
 def test_a_forced_deletion_kills_at_once(space: Namespace) -> None:
     marker = f"forced-{space.name}"
     space.apply(pod("one", container(DEAF, args=[marker]), terminationGracePeriodSeconds=600))
     ready(space, "one")
     space.kubectl("delete", "pod", "one", "--force", "--grace-period=0")
     wait_for(lambda: not runs(marker), "all its processes end", 10)
+    assert is_gone(space, "one")
 
 
 def test_a_second_deletion_shortens_the_grace_period(space: Namespace) -> None:
@@ -110,6 +115,7 @@ def test_a_second_deletion_shortens_the_grace_period(space: Namespace) -> None:
     ready(space, "one")
     space.kubectl("delete", "pod", "one", "--wait=false")
     space.kubectl("delete", "pod", "one", "--grace-period=1", "--timeout=15s")
+    assert is_gone(space, "one")
 
 
 def test_a_pod_deleted_before_its_volumes_are_there_goes_at_once(space: Namespace) -> None:
@@ -117,6 +123,7 @@ def test_a_pod_deleted_before_its_volumes_are_there_goes_at_once(space: Namespac
     space.apply(pod("one", container("pass", volumeMounts=MOUNTS), volumes=volumes))
     space.until("pod", "one", lambda p: "never-made" in str(status_of(p).get("state")))
     space.kubectl("delete", "pod", "one", "--timeout=10s")
+    assert is_gone(space, "one")
 
 
 def test_deleting_the_pod_of_a_job_without_retries_fails_the_job(space: Namespace) -> None:

@@ -171,7 +171,7 @@ BAD_ARCHIVES = {
     "empty": (b"", "EmptyFile", "empty.jsonl"),
     "ten": (lines(10), "InsufficientData", "minExamples"),
     "duplicate-ids": (lines(60, id=lambda i: str(i % 2)), "InsufficientData", "conflictingId 58"),
-    "empty-texts": (lines(60, content=lambda i: " "), "NoArticles", "emptyContent 60"),
+    "empty-texts": (lines(60, content=lambda i: " "), "NoArticles", "archive.fields.content"),
     "one-giant-article": (
         lines(1, content=lambda i: "All of it in one article. " * 400_000),
         "InsufficientData",

@@ -72,8 +72,9 @@ async def test_apply_never_sends_managed_fields(cluster, api):
     assert "managedFields" not in api.objects[PATH]["metadata"]
 
 
-async def test_deleting_what_is_absent_is_fine(cluster):
+async def test_deleting_what_is_absent_is_fine(cluster, api):
     await cluster.delete(REF)
+    assert PATH not in api.objects
 
 
 async def test_deleting_with_a_uid_leaves_a_later_object_of_that_name(cluster, api):
@@ -186,6 +187,7 @@ async def test_a_lost_event_never_fails_a_reconcile(cluster, api, refuse):
     for code in (403, 404, 500):
         api.faults = [lambda _, code=code: refuse(code, "x", "no")]
         await cluster.emit(event)
+    assert [method for method, path in api.requests if path.endswith("/events")] == ["POST"] * 5
 
 
 async def test_no_write_leaves_a_process_that_does_not_lead(transport, api):

@@ -143,7 +143,7 @@ def test_ids_used_twice_are_named_with_the_column_to_look_at(articles, jsonl, sp
     assert "1 pair < 10 (dataSource.minExamples): archive 1" in str(caught.value)
     assert str(caught.value).endswith(
         "dropped: conflictingId 48. Give every article an id of its own, in the column archive.fields.id "
-        "(see line 3: a0); or lower minExamples, or add data"
+        "(see line 3: a0); or lower minExamples or add data"
     )
 
 

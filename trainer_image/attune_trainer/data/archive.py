@@ -37,7 +37,8 @@ def read_archive(source: ArchiveSource, tally: Tally, *, needs_title: bool) -> A
             file.require(source.fields.title, "title")
         if not documents:
             raise BadData(
-                f"{source.uri}: none of {file.lines} rows is an article; dropped: {tally.sentence()}",
+                f"{source.uri}: none of {file.lines} rows is an article; dropped: {tally.sentence()}. "
+                f"{tally.way_out() or 'Each row needs an id, and a content of several words'}",
                 reason="NoArticles",
             )
         return Archive(documents, file.digest(), file.lines, reader.cut)

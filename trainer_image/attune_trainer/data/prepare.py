@@ -22,15 +22,6 @@ from attune_trainer.errors import BadConfig, InsufficientData
 
 Report = Callable[[float], None]
 EncodeFactory = Callable[[], Encode]
-WAYS_OUT = {
-    "conflictingId": "Give every article an id of its own, in the column archive.fields.id",
-    "duplicateId": "Give every article an id of its own, in the column archive.fields.id",
-    "missingId": "Name the column of the ids in archive.fields.id",
-    "emptyContent": "Name the column of the texts in archive.fields.content",
-    "weakTitle": "Add labels, or titles that say what an article is about",
-    "unknownDocument": "Name articles by the ids that the archive has",
-}
-"""What helps against a cause that leaves too little, by the name it is counted under."""
 
 
 def prepare(spec: StageSpec, *, encode_factory: EncodeFactory, report: Report) -> DatasetSummary:
@@ -130,7 +121,7 @@ def _with_negatives(
 
 def _require_enough(data: DataSpec, pairs: PairSet, tally: Tally, sources: _Sources) -> None:
     """InsufficientData with the numbers of what was kept and what was dropped."""
-    kept = ", ".join(f"{source} {count}" for source, count in _by_source(pairs.train).items()) or "none"
+    kept = ", ".join(f"{source} {number}" for source, number in _by_source(pairs.train).items()) or "none"
     weak = ", ".join(f"{kind} {count}" for kind, count in sources.weak_titles.items())
     dropped = f"dropped: {tally.sentence()}" + (f" (weak titles: {weak})" if weak else "")
     if not pairs.held_out:
@@ -138,22 +129,13 @@ def _require_enough(data: DataSpec, pairs: PairSet, tally: Tally, sources: _Sour
             f"no held-out query: none of {len(sources.distinct.documents)} documents has a title or label that asks; "
             f"{dropped}. Add titles, labels or an evaluation set"
         )
-    if len(pairs.train) < data.min_examples:
+    count, remedy = len(pairs.train), tally.way_out(more_than=len(pairs.train))
+    if count < data.min_examples:
         raise InsufficientData(
-            f"{len(pairs.train)} pair{'' if len(pairs.train) == 1 else 's'} < {data.min_examples} (dataSource.minExamples): {kept}; "
+            f"{count} pair{'' if count == 1 else 's'} < {data.min_examples} (dataSource.minExamples): {kept}; "
             f"held out: {len(pairs.held_out)}, validation: {len(pairs.validation)}; {dropped}. "
-            f"{_way_out(tally, len(pairs.train))}"
+            f"{f'{remedy}; or lower' if remedy else 'Lower'} minExamples or add data"
         )
-
-
-def _way_out(tally: Tally, kept: int) -> str:
-    """What helps where too little is left: the cause that took more than was kept, or more data."""
-    cause, count = max(tally.dropped.items(), key=lambda item: (item[1], item[0]), default=("", 0))
-    remedy = WAYS_OUT.get(cause) if count > kept else None
-    if remedy is None:
-        return "Lower minExamples or add data"
-    first = next(iter(tally.examples.get(cause, [])), "")
-    return f"{remedy}" + (f" (see {first})" if first else "") + "; or lower minExamples, or add data"
 
 
 def _facts(spec: StageSpec, sources: _Sources, parts: Split, pairs: PairSet, tally: Tally) -> Json:

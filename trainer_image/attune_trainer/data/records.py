@@ -70,6 +70,17 @@ class Pair:
         )
 
 
+WAYS_OUT = {
+    "conflictingId": "Give every article an id of its own, in the column archive.fields.id",
+    "duplicateId": "Give every article an id of its own, in the column archive.fields.id",
+    "missingId": "Name the column of the ids in archive.fields.id",
+    "emptyContent": "Name the column of the texts in archive.fields.content",
+    "weakTitle": "Add labels, or titles that say what an article is about",
+    "unknownDocument": "Name articles by the ids that the archive has",
+}
+"""What helps against a cause that leaves too little, by the name it is counted under."""
+
+
 @dataclass(slots=True)
 class Tally:
     """What was left out, by reason, and where the first few of each were."""
@@ -85,6 +96,13 @@ class Tally:
 
     def by_reason(self) -> dict[str, int]:
         return dict(sorted(self.dropped.items()))
+
+    def way_out(self, more_than: int = 0) -> str:
+        """What helps against the most frequent cause, and where it is seen first; empty where it took too few, or none is known."""
+        cause, count = max(self.dropped.items(), key=lambda item: (item[1], item[0]), default=("", 0))
+        remedy = WAYS_OUT.get(cause, "") if count > more_than else ""
+        first = next(iter(self.examples.get(cause, [])), "")
+        return f"{remedy} (see {first})" if remedy and first else remedy
 
     def sentence(self) -> str:
         """ "nearDuplicate 31, weakTitle 12", the most frequent first."""

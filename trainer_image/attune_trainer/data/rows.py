@@ -79,7 +79,9 @@ class RowFile:
                 reason="BrokenLines",
             )
         if self.lines == 0:
-            raise BadData(f"{self.uri}: the file is empty", reason="EmptyFile")
+            raise BadData(
+                f"{self.uri}: the file is empty; write the rows into it, or correct the address", reason="EmptyFile"
+            )
 
     def _break(self, number: int, why: str) -> None:
         self.broken += 1
