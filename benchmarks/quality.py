@@ -35,7 +35,7 @@ from attune.contract import (
     StageSpec,
     TrainingConfig,
 )
-from attune_trainer.encode import Encoder
+from attune_retrieval.encoding import Encoder
 from attune_trainer.evaluate.bootstrap import verdict
 from attune_trainer.evaluate.by_hand import open_encoder
 from attune_trainer.evaluate.compare import measure_bm25

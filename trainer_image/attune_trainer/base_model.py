@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from attune.contract import Layout, TrainingConfig
 from attune.contract.layout import join
-from attune_trainer import store
-from attune_trainer.encode import available_cpus
+from attune_retrieval import store
+from attune_retrieval.graph import available_cpus
 from attune_trainer.errors import BadConfig, StoreUnavailable
 
 if TYPE_CHECKING:

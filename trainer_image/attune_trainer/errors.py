@@ -1,6 +1,6 @@
-"""Errors of a stage. Each knows its reason (for conditions) and its exit code (final or worth a retry).
+"""Errors of the trainer, as a tree. `running` turns them into results and exit codes; nothing else ends a stage.
 
-StageError
+StageError             (attune_retrieval.errors.RetrievalError)
 ├── BadData            final   the data is wrong, and will be wrong the next time
 │   └── InsufficientData
 ├── BadConfig          final   a setting or a model that cannot work
@@ -10,36 +10,18 @@ StageError
 """
 
 from attune.contract import ExitCode
+from attune_retrieval.errors import BadConfig, BadData, StoreUnavailable
+from attune_retrieval.errors import RetrievalError as StageError
 
-
-class StageError(Exception):
-    """Base. The message names the thing, the value and the way out."""
-
-    exit_code: ExitCode = ExitCode.UNEXPECTED
-
-    def __init__(self, message: str, *, reason: str | None = None) -> None:
-        super().__init__(message)
-        self.reason = reason or type(self).__name__
-
-
-class BadData(StageError):
-    exit_code = ExitCode.BAD_DATA
+__all__ = ["BadConfig", "BadData", "Diverged", "InsufficientData", "Interrupted", "StageError", "StoreUnavailable"]
 
 
 class InsufficientData(BadData):
     """Fewer pairs than minExamples."""
 
 
-class BadConfig(StageError):
-    exit_code = ExitCode.BAD_CONFIG
-
-
 class Diverged(StageError):
     exit_code = ExitCode.TRAINING_DIVERGED
-
-
-class StoreUnavailable(StageError):
-    exit_code = ExitCode.STORE_UNAVAILABLE
 
 
 class Interrupted(StageError):

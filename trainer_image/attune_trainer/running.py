@@ -20,7 +20,8 @@ from pydantic import ValidationError
 
 from attune.contract import ExitCode, Stage, StageResult, StageSpec
 from attune.contract.layout import join
-from attune_trainer import stages, store
+from attune_retrieval import store
+from attune_trainer import stages
 from attune_trainer.errors import BadConfig, Interrupted, StageError, StoreUnavailable
 from attune_trainer.reporting import Emit, Reporter, print_progress
 from attune_trainer.signals import Termination

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from attune.contract import ArtifactRef
-from attune_trainer import store
+from attune_retrieval import store
+from attune_retrieval.manifest import sha256
 from attune_trainer.errors import BadConfig, BadData
-from attune_trainer.export.manifest import sha256
 
 
 def local_snapshot(dataset: ArtifactRef | None, scratch: Path) -> Path:

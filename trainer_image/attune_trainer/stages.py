@@ -17,7 +17,8 @@ from attune.contract import (
     TrainingMetrics,
 )
 from attune.contract.layout import join
-from attune_trainer import base_model, store
+from attune_retrieval import store
+from attune_trainer import base_model
 from attune_trainer.encode import TorchEncoder
 from attune_trainer.errors import BadConfig
 from attune_trainer.reporting import Reporter

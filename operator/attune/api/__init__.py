@@ -9,8 +9,25 @@ from attune.api.ab_test import ABTest, ABTestPhase, ABTestSpec, ABTestStatus, Wi
 from attune.api.base import Condition, ObjectMeta, OwnerReference, Resource
 from attune.api.common import Compute, LanguageModel, ResourceRequirements, SecretReference, Toleration
 from attune.api.conditions import set_condition
-from attune.api.model_version import ModelVersion, ModelVersionSpec, ModelVersionStatus, VersionStage
-from attune.api.retriever import ActiveModel, Retriever, RetrieverSpec, RetrieverStatus, Split
+from attune.api.model_version import (
+    IndexStatus,
+    ModelVersion,
+    ModelVersionSpec,
+    ModelVersionStatus,
+    PromotionResult,
+    PromotionStatus,
+    VersionStage,
+)
+from attune.api.retriever import (
+    Action,
+    ActiveModel,
+    Change,
+    Quarantined,
+    Retriever,
+    RetrieverSpec,
+    RetrieverStatus,
+    Split,
+)
 from attune.api.training_job import Attempt, Phase, TrainingJob, TrainingJobSpec, TrainingJobStatus, TrainingTemplate
 from attune.api.training_schedule import TrainingSchedule, TrainingScheduleSpec, TrainingScheduleStatus
 from attune.api.values import parse_duration
@@ -20,10 +37,13 @@ __all__ = [
     "ABTestPhase",
     "ABTestSpec",
     "ABTestStatus",
+    "Action",
     "ActiveModel",
     "Attempt",
+    "Change",
     "Compute",
     "Condition",
+    "IndexStatus",
     "LanguageModel",
     "ModelVersion",
     "ModelVersionSpec",
@@ -31,6 +51,9 @@ __all__ = [
     "ObjectMeta",
     "OwnerReference",
     "Phase",
+    "PromotionResult",
+    "PromotionStatus",
+    "Quarantined",
     "Resource",
     "ResourceRequirements",
     "Retriever",

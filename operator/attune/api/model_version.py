@@ -91,10 +91,20 @@ class ModelVersionSpec(ApiModel):
 class IndexStatus(ApiModel):
     """The collection of this version in the vector store."""
 
-    collection: str = Field(description="Name of the collection.")
+    collection: str = Field(max_length=128, description="Name of the collection.")
     documents: int = Field(ge=0, description="Documents in it.")
     digest: str | None = Field(None, description="Digest of the corpus it was built from.")
-    built_at: Time | None = Field(None, description="When it was complete.")
+    built_at: Time | None = Field(None, description="When it was complete for the first time.")
+    refreshed_at: Time | None = Field(None, description="When the corpus was last compared with it.")
+
+
+class PromotionResult(StrEnum):
+    """What became of a request for promotion."""
+
+    PENDING = "Pending"
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+    REFUSED = "Refused"
 
 
 class PromotionStatus(ApiModel):
@@ -103,7 +113,8 @@ class PromotionStatus(ApiModel):
     handled_request_id: str | None = Field(
         None, alias="handledRequestID", description="The newest promotion.requestID that was answered."
     )
-    result: str | None = Field(None, description="Promoted, or why not.")
+    result: PromotionResult | None = Field(None, description="Pending, Promoted, RolledBack or Refused.")
+    message: str | None = Field(None, max_length=1024, description="What it waits for, or why it was refused.")
 
 
 class ModelVersionSummary(ApiModel):

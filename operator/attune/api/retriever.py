@@ -132,6 +132,13 @@ class Index(ApiModel):
     )
     distance: Literal["cosine", "dot", "l2"] = Field("cosine", description="Distance between vectors.")
     hybrid: bool = Field(True, description="Search by words (BM25) as well, and fuse both rankings.")
+    shards: int = Field(
+        1, ge=1, le=4096, description="Pods that build a collection together, a part of the corpus each."
+    )
+    refresh_interval: Annotated[Duration, duration_between("1m", "720h")] = Field(
+        "1h",
+        description="How often new and changed articles are added to every live collection (active, previous, tested).",
+    )
 
 
 class Upstream(ApiModel):
@@ -252,6 +259,34 @@ class Split(ApiModel):
     fraction: float = Field(ge=0, le=1, description="Share of queries that the challenger answers.")
 
 
+class Action(StrEnum):
+    """What changed which version serves."""
+
+    IMPORTED = "Imported"
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+
+
+class Change(ApiModel):
+    """One move of the pointer: who serves since when, and why."""
+
+    type: ModelType = Field(description="embedding or reranker.")
+    version: str = Field(description="ModelVersion that became active.")
+    previous: str | None = Field(None, description="ModelVersion that it took over from.")
+    action: Action = Field(description="Imported, Promoted or RolledBack.")
+    request_id: str | None = Field(None, alias="requestID", description="The promotion.requestID that asked for it.")
+    cause: str | None = Field(None, max_length=512, description="Why, with the numbers.")
+    at: Time = Field(description="When.")
+
+
+class Quarantined(ApiModel):
+    """A version that was rolled back. Only a new, explicit request can promote it again."""
+
+    version: str = Field(description="Name of the ModelVersion.")
+    cause: str = Field(max_length=512, description="Why it was taken back, with the numbers.")
+    at: Time = Field(description="When.")
+
+
 class ActiveModel(ApiModel):
     """Which versions of one type serve. The only place where this is written down."""
 
@@ -292,6 +327,12 @@ class RetrieverStatus(Status):
     reranker: ActiveModel | None = Field(None, description="Which reranker versions serve.")
     serving_generation: int | None = Field(
         None, ge=0, description="Counts changes of what is served; servers report the one they have."
+    )
+    changes: Annotated[tuple[Change, ...], Field(max_length=20)] | None = Field(
+        None, description="The newest moves of the pointers, newest last."
+    )
+    quarantined: Annotated[tuple[Quarantined, ...], Field(max_length=20)] | None = Field(
+        None, description="Versions that were rolled back."
     )
     handled_alerts: Annotated[tuple[HandledAlert, ...], Field(max_length=20)] | None = Field(
         None, description="The newest alerts that were dealt with."

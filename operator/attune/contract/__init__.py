@@ -1,14 +1,26 @@
-"""JSON that crosses a process border: what the operator tells a trainer stage, and what the stage answers.
+"""JSON that crosses a process border: what the operator tells a trainer stage or a server, and what they answer.
 
 Both sides import this package and nothing else of each other. It depends on pydantic alone, so the trainer and serving
 images carry no Kubernetes client.
 """
 
 from attune.contract.base import Contract
+from attune.contract.index import Distance, IndexSpec, IndexStore, IndexSummary, IndexWork, RetireWork
 from attune.contract.layout import Layout
 from attune.contract.metrics import EvaluationMetrics, TrainingMetrics
 from attune.contract.progress import Progress, last_progress, progress_line
 from attune.contract.result import DatasetSummary, EvaluationSummary, ExitCode, ModelSummary, StageResult
+from attune.contract.serving import (
+    SERVING_KEY,
+    ReplicaReport,
+    ServedModel,
+    ServedSplit,
+    ServedUpstream,
+    ServedVersion,
+    ServingConfig,
+    VersionReport,
+    VersionState,
+)
 from attune.contract.stage import (
     ArchiveFields,
     ArchiveSource,
@@ -27,12 +39,14 @@ from attune.contract.stage import (
 )
 
 __all__ = [
+    "SERVING_KEY",
     "ArchiveFields",
     "ArchiveSource",
     "ArtifactRef",
     "Contract",
     "DataSpec",
     "DatasetSummary",
+    "Distance",
     "EvaluationConfig",
     "EvaluationMetrics",
     "EvaluationSource",
@@ -41,16 +55,29 @@ __all__ = [
     "FeedbackFields",
     "FeedbackSource",
     "HardNegatives",
+    "IndexSpec",
+    "IndexStore",
+    "IndexSummary",
+    "IndexWork",
     "Layout",
     "ModelSummary",
     "ModelType",
     "OwnerRef",
     "Progress",
+    "ReplicaReport",
+    "RetireWork",
+    "ServedModel",
+    "ServedSplit",
+    "ServedUpstream",
+    "ServedVersion",
+    "ServingConfig",
     "Stage",
     "StageResult",
     "StageSpec",
     "TrainingConfig",
     "TrainingMetrics",
+    "VersionReport",
+    "VersionState",
     "last_progress",
     "progress_line",
 ]

@@ -29,6 +29,11 @@ class Layout:
         """Working folder of one TrainingJob or import: checkpoints and `<stage>/result.json`."""
         return join(self.home, "runs", f"{owner}-{uid[:8]}")
 
+    @property
+    def index(self) -> str:
+        """Folder of the collections, where the index is LanceDB without a place of its own."""
+        return join(self.home, "index")
+
     def version(self, name: str) -> str:
         """The artifact folder of one ModelVersion."""
         return join(self.home, "versions", name)

@@ -6,6 +6,7 @@ from enum import IntEnum
 from pydantic import Field
 
 from attune.contract.base import Contract
+from attune.contract.index import IndexSummary
 from attune.contract.metrics import EvaluationMetrics, TrainingMetrics
 from attune.contract.stage import Stage
 
@@ -61,7 +62,7 @@ class EvaluationSummary(Contract):
 
 
 class StageResult(Contract):
-    """Outcome of one stage. Exactly one of dataset, model, evaluation is set when it succeeded."""
+    """Outcome of one stage. At most one of dataset, model, evaluation, index is set, and only when it succeeded."""
 
     stage: Stage
     spec_digest: str
@@ -73,6 +74,7 @@ class StageResult(Contract):
     dataset: DatasetSummary | None = None
     model: ModelSummary | None = None
     evaluation: EvaluationSummary | None = None
+    index: IndexSummary | None = None
 
     def termination_message(self) -> str:
         """JSON of at most 4096 bytes: the sentence is cut before any number is."""

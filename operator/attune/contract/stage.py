@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from attune.contract.base import Contract
+from attune.contract.index import IndexWork, RetireWork
 
 DataFormat = Literal["jsonl", "parquet", "csv"]
 Positive = Annotated[int, Field(ge=1)]
@@ -20,6 +21,7 @@ class Stage(StrEnum):
     EVALUATE = "evaluate"
     INDEX = "index"
     IMPORT = "import"
+    RETIRE = "retire"
 
 
 class ModelType(StrEnum):
@@ -194,6 +196,8 @@ class StageSpec(Contract):
     )
     active: ArtifactRef | None = Field(None, description="The version that serves now, to compare with.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    index: IndexWork | None = Field(None, description="What the index stage fills; needed by index.")
+    retire: RetireWork | None = Field(None, description="What the retire stage deletes; needed by retire.")
 
     def digest(self) -> str:
         """`sha256:<hex>` of the canonical JSON: equal values have equal digests, in every process."""

@@ -10,7 +10,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from attune.contract import EvaluationSource, FeedbackSource
-from attune_trainer import store
+from attune_retrieval import store
 from attune_trainer.data.dedup import NEAR, jaccard
 from attune_trainer.data.prepare import prepare
 from attune_trainer.data.snapshot import load_snapshot

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from attune_trainer import store
+from attune_retrieval import store
 from attune_trainer.errors import BadConfig, BadData, StoreUnavailable
 
 
@@ -107,7 +107,7 @@ def test_listing_and_deleting_what_is_not_there_is_fine(tmp_path):
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from attune_trainer import store
+from attune_retrieval import store
 from attune_trainer.errors import StoreUnavailable
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 actions = {
@@ -137,7 +137,7 @@ def test_a_disk_that_takes_no_more_is_said_clearly_and_leaves_nothing_half_writt
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from attune_trainer import store
+from attune_retrieval import store
 real = os.fsync
 def die(handle):
     os.kill(os.getpid(), signal.SIGKILL)

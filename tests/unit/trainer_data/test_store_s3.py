@@ -10,7 +10,7 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from attune_trainer import store
+from attune_retrieval import store
 from attune_trainer.errors import BadConfig, BadData, StoreUnavailable
 
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from attune.contract import ArtifactRef, ExitCode, Stage, StageResult, StageSpec
+from attune_retrieval import manifest
+from attune_retrieval.artifact import open_verified
 from attune_trainer.errors import BadData
-from attune_trainer.export import artifact, manifest
+from attune_trainer.export import artifact
 from attune_trainer.running import run
 from attune_trainer.signals import Termination
 
@@ -45,7 +47,7 @@ def test_the_graph_gives_the_vectors_of_the_model(trained: Done) -> None:
     from sentence_transformers import SentenceTransformer
 
     folder = folder_of(trained)
-    encoder, _ = artifact.open_verified(folder, None)
+    encoder = open_verified(folder, None).encoder
     model = SentenceTransformer(str(folder), device="cpu")
     texts = ["red car", "", "the house is white and shines", "unknown words zzz", "stone " * 200, "é 東京"]
     expected = model.encode(texts, normalize_embeddings=True)
@@ -60,9 +62,9 @@ def test_the_graph_names_no_file_of_the_machine_that_made_it(imported: Done) -> 
 
 def test_the_artifact_is_read_without_torch(imported: Done) -> None:
     code = (
-        "import sys; from pathlib import Path; from attune_trainer.export.artifact import open_verified;"
-        f"e, m = open_verified(Path({str(folder_of(imported))!r}), None);"
-        "v = e.encode(['red car'], 'query'); assert v.shape == (1, m.dimensions);"
+        "import sys; from pathlib import Path; from attune_retrieval.artifact import open_verified;"
+        f"o = open_verified(Path({str(folder_of(imported))!r}), None);"
+        "v = o.encoder.encode(['red car'], 'query'); assert v.shape == (1, o.manifest.dimensions);"
         "assert not {'torch', 'transformers', 'sentence_transformers'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
@@ -77,7 +79,7 @@ def test_a_changed_byte_is_found(imported: Done, tmp_path: Path, name: str) -> N
     data[len(data) // 2] ^= 1
     (copy / name).write_bytes(data)
     with pytest.raises(BadData, match=name.rsplit("/", maxsplit=1)[-1]) as error:
-        artifact.open_verified(copy, None)
+        open_verified(copy, None)
     assert error.value.reason == "ArtifactCorrupt"
 
 
@@ -92,7 +94,7 @@ def test_files_that_agree_with_each_other_but_not_with_the_golden_vectors_are_re
     described = manifest.read(copy)
     manifest.write(copy, described.model_copy(update={"files": manifest.file_digests(copy)}))
     with pytest.raises(BadData, match="golden text 0") as error:
-        artifact.open_verified(copy, None)
+        open_verified(copy, None)
     assert error.value.reason == "ArtifactCorrupt"
 
 
@@ -111,7 +113,7 @@ def test_cls_pooling_and_prompts_are_exported(build_model: Callable[..., Path], 
     model = load_model(build_model(tmp_path / "cls", pooling="cls"), query_prompt="red ", document_prompt="the ")
     written = artifact.write(model, tmp_path / "artifact", artifact.Provenance("import", "cls"))
     assert written.manifest.pooling == "cls"
-    encoder, _ = artifact.open_verified(written.folder, written.digest)
+    encoder = open_verified(written.folder, written.digest).encoder
     expected = model.encode_query(["car"], normalize_embeddings=True)
     np.testing.assert_allclose(encoder.encode(["car"], "query"), expected, atol=2e-5)
     assert float(expected[0] @ encoder.encode(["car"], "document")[0]) < 0.9999

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from attune.contract import ExitCode, Progress, Stage, StageResult
+from attune_retrieval.graph import batches_by_length
 from attune_trainer import base_model
-from attune_trainer.encode import batches_by_length
 from attune_trainer.errors import BadConfig, BadData, Interrupted, StoreUnavailable
 from attune_trainer.evaluate.heldout import read
 from attune_trainer.reporting import Reporter

@@ -8,7 +8,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from attune.contract import ArtifactRef, Progress, Stage, StageSpec
-from attune_trainer import store
+from attune_retrieval import store
 from attune_trainer.running import run
 from attune_trainer.signals import Termination
 from attune_trainer.stages import checkpoints_uri

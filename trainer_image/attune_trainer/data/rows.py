@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from attune.contract.stage import DataFormat
-from attune_trainer import store
+from attune_retrieval import store
 from attune_trainer.data.records import Tally
 from attune_trainer.errors import BadData
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attune_trainer import store
+from attune_retrieval import store
 from attune_trainer.data.records import Document, Judgement, Pair
 from attune_trainer.errors import BadData, StoreUnavailable
 

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from attune.contract import EvaluationConfig
-from attune_trainer.encode import Encoder, TorchEncoder
+from attune_retrieval import manifest
+from attune_retrieval.encoding import Encoder
+from attune_trainer.encode import TorchEncoder
 from attune_trainer.errors import BadData
 from attune_trainer.evaluate.bootstrap import verdict
 from attune_trainer.evaluate.heldout import read
 from attune_trainer.evaluate.measure import Measured, intervals, measure_encoder
-from attune_trainer.export import manifest
 
 SEED = 42
 
@@ -37,9 +38,9 @@ def open_encoder(folder: Path) -> Encoder:
             f"{folder} is no folder; give an exported artifact or a sentence-transformers model.", reason="DataNotFound"
         )
     if (folder / manifest.NAME).is_file() and (folder / "onnx").is_dir():
-        from attune_trainer.export.artifact import open_verified
+        from attune_retrieval.artifact import open_verified
 
-        return open_verified(folder, None)[0]
+        return open_verified(folder, None).encoder
     from attune_trainer.base_model import load_model
 
     return TorchEncoder(load_model(folder))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from attune.contract import EvaluationConfig, EvaluationMetrics, EvaluationSummary
 from attune.contract.metrics import RetrievalMetrics
+from attune_retrieval.artifact import open_verified
+from attune_retrieval.encoding import Encoder
+from attune_retrieval.manifest import Manifest
 from attune_trainer.data.bm25 import Bm25
-from attune_trainer.encode import Encoder
 from attune_trainer.errors import BadConfig
 from attune_trainer.evaluate.bootstrap import verdict
 from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.evaluate.measure import Measured, camel, intervals, measure_encoder, measure_rankings
-from attune_trainer.export import artifact
-from attune_trainer.export.manifest import Manifest
 
 log = logging.getLogger(__name__)
 Advance = Callable[[float], None]
@@ -33,7 +33,8 @@ class Candidate:
     @staticmethod
     def open(folder: Path, digest: str | None) -> "Candidate":
         """Verified by digests and golden vectors; BadData (ArtifactCorrupt) otherwise."""
-        return Candidate(*artifact.open_verified(folder, digest))
+        opened = open_verified(folder, digest)
+        return Candidate(opened.encoder, opened.manifest)
 
     def is_import_of(self, base: str) -> bool:
         """Whether this is the untouched base model itself, so that it need not be measured twice."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attune.contract.metrics import Interval, RetrievalMetrics
-from attune_trainer.encode import Encoder
+from attune_retrieval.encoding import Encoder
 from attune_trainer.evaluate.bootstrap import interval
 from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.evaluate.ranking import MEASURES, TopK

@@ -1,4 +1,4 @@
-"""Writes and opens artifacts. Written by the train and import stages, opened by evaluate.
+"""Writes artifacts: called by the train and import stages. `attune_retrieval.artifact` opens them.
 
 An artifact folder is a plain sentence-transformers model (safetensors, tokenizer, modules) with three things beside it:
 `onnx/model.onnx`, `golden.json` and `manifest.json`.
@@ -6,25 +6,23 @@ An artifact folder is a plain sentence-transformers model (safetensors, tokenize
 
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from attune.contract import TrainingConfig
-from attune_trainer.encode import OnnxEncoder, Role, TorchEncoder
-from attune_trainer.errors import BadConfig, BadData
-from attune_trainer.export import manifest, onnx_graph
+from attune_retrieval import manifest
+from attune_retrieval.artifact import GOLDEN, MIN_COSINE
+from attune_retrieval.encoding import OnnxEncoder, Role
+from attune_trainer.encode import TorchEncoder
+from attune_trainer.errors import BadConfig
+from attune_trainer.export import onnx_graph
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 log = logging.getLogger(__name__)
-MIN_COSINE = 0.9999
-GOLDEN = "golden.json"
 GOLDEN_TEXTS: tuple[tuple[Role, str], ...] = (
     ("query", "How do I renew a certificate before it expires?"),
     ("query", "naïve café, 東京, Привет, 👋"),
@@ -131,24 +129,3 @@ def _golden(reference: TorchEncoder, exported: OnnxEncoder) -> list[dict[str, ob
             )
         golden.append({"role": role, "text": text, "vector": [round(float(value), 7) for value in found]})
     return golden
-
-
-def open_verified(
-    folder: Path, expected: str | None, advance: Callable[[float], None] | None = None
-) -> tuple[OnnxEncoder, manifest.Manifest]:
-    """The encoder of an artifact, once digests and golden vectors were found right; else BadData (ArtifactCorrupt)."""
-    described = manifest.verified(folder, expected)
-    encoder = OnnxEncoder(folder, prompts=described.prompts, max_length=described.max_sequence_length)
-    golden = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
-    for number, entry in enumerate(golden):
-        found = encoder.encode([entry["text"]], entry["role"])[0]
-        cosine = float(np.dot(found, np.asarray(entry["vector"], dtype=np.float32)))
-        if not cosine >= MIN_COSINE:
-            raise BadData(
-                f"{folder}: golden text {number} gives cosine {cosine:.6f} < {MIN_COSINE} to its recorded vector; "
-                "the files are damaged or the runtime differs.",
-                reason=manifest.CORRUPT,
-            )
-        if advance:
-            advance((number + 1) / len(golden))
-    return encoder, described

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attune.contract.layout import join
-from attune_trainer import store
+from attune_retrieval import store
+from attune_retrieval.manifest import FileDigest, file_digests, sha256
 from attune_trainer.errors import BadData
-from attune_trainer.export.manifest import FileDigest, file_digests, sha256
 
 log = logging.getLogger(__name__)
 KEEP = 2

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from attune_trainer.encode import batches_by_length
+from attune_retrieval.graph import batches_by_length
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attune_trainer.encode import Encoder, Vectors
+from attune_retrieval.encoding import Encoder, Vectors
 from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.evaluate.measure import measure_rankings
 from attune_trainer.evaluate.ranking import TopK

@@ -24,8 +24,8 @@ from typing import Any, TypeVar
 import fsspec  # type: ignore[import-untyped]
 import stamina
 
-from attune_trainer.errors import BadConfig, BadData, StageError, StoreUnavailable
-from attune_trainer.store_errors import ATTEMPTS, explained, of_the_store, worth_a_retry
+from attune_retrieval.errors import BadConfig, BadData, RetrievalError, StoreUnavailable
+from attune_retrieval.store_errors import ATTEMPTS, explained, of_the_store, worth_a_retry
 
 T = TypeVar("T")
 
@@ -330,7 +330,7 @@ def _scratch(place: Place) -> Iterator[Path]:
 
 
 def _guarded(place: Place, action: str, run: Callable[[], T]) -> T:
-    """Run with retries; whatever the store's clients raise comes out as a StageError that names the address."""
+    """Run with retries; whatever the store's clients raise comes out as a RetrievalError that names the address."""
     try:
         for attempt in stamina.retry_context(
             on=worth_a_retry, attempts=ATTEMPTS, timeout=SECONDS_IN_ALL, wait_initial=0.2, wait_max=LONGEST_WAIT
@@ -338,7 +338,7 @@ def _guarded(place: Place, action: str, run: Callable[[], T]) -> T:
             with attempt:
                 return run()
     except Exception as error:
-        if isinstance(error, StageError) or not of_the_store(error):
+        if isinstance(error, RetrievalError) or not of_the_store(error):
             raise
         raise explained(error, action, place.uri, place.scheme, place.path) from error
     raise AssertionError("stamina returns or raises")

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from attune.contract import Contract, ModelType, TrainingConfig
-from attune_trainer.errors import BadData
+from attune_retrieval.errors import BadData
 
 NAME = "manifest.json"
 CORRUPT = "ArtifactCorrupt"
@@ -32,12 +32,13 @@ class Manifest(Contract):
     source: Literal["training", "import"]
     base_model: str
     license: str | None = None
-    dimensions: int
+    dimensions: int | None = Field(None, description="Length of its vectors; absent for rerankers.")
     max_sequence_length: int
-    pooling: str
+    pooling: str | None = Field(None, description="Pooling of an embedding model; absent for rerankers.")
     normalized: bool = True
-    prompts: dict[str, str]
-    embedding_space: str = Field(description="Digest of weights, pooling, normalization and prompts.")
+    prompts: dict[str, str] = Field(default_factory=dict)
+    embedding_space: str | None = Field(None, description="Digest of weights, pooling, normalization and prompts.")
+    version: str | None = Field(None, description="Name of the ModelVersion it was made for.")
     dataset_digest: str | None = None
     config: TrainingConfig | None = None
     libraries: dict[str, str] = Field(default_factory=dict)

@@ -5,7 +5,7 @@ import os
 import shutil
 from urllib.parse import urlsplit
 
-from attune_trainer.errors import BadConfig, BadData, StageError, StoreUnavailable
+from attune_retrieval.errors import BadConfig, BadData, RetrievalError, StoreUnavailable
 
 ATTEMPTS = 5
 
@@ -22,13 +22,13 @@ def of_the_store(error: Exception) -> bool:
 
 def worth_a_retry(error: Exception) -> bool:
     """False where the second try can only say the same."""
-    if isinstance(error, StageError) or not of_the_store(error) or _forbidden(error) or _disk_full(error):
+    if isinstance(error, RetrievalError) or not of_the_store(error) or _forbidden(error) or _disk_full(error):
         return False
     return not isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
 
 
-def explained(error: Exception, action: str, uri: str, scheme: str, path: str) -> StageError:
-    """The StageError for `error`: address, cause, and what to check."""
+def explained(error: Exception, action: str, uri: str, scheme: str, path: str) -> RetrievalError:
+    """The RetrievalError for `error`: address, cause, and what to check."""
     cause = f"{type(error).__name__}: {error}"
     if isinstance(error, FileNotFoundError):
         return _not_found(action, uri, scheme, path)
@@ -45,7 +45,7 @@ def explained(error: Exception, action: str, uri: str, scheme: str, path: str) -
     )
 
 
-def _not_found(action: str, uri: str, scheme: str, path: str) -> StageError:
+def _not_found(action: str, uri: str, scheme: str, path: str) -> RetrievalError:
     if scheme != "file" and action in {"write", "publish"}:
         return BadConfig(
             f"{uri}: there is no such bucket to {action} to; create it, or correct the address", reason="NoBucket"

@@ -1,0 +1,106 @@
+"""Opens a version's artifact, once it was found right: digests of all files, then the golden answers.
+
+Called by evaluation, by the index stage and by serving; the only way to a model that may answer traffic (invariant 4).
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attune.contract import ModelType
+from attune_retrieval import manifest
+from attune_retrieval.encoding import OnnxEncoder
+from attune_retrieval.errors import BadData
+from attune_retrieval.manifest import Manifest
+from attune_retrieval.reranking import OnnxReranker
+
+GOLDEN = "golden.json"
+MIN_COSINE = 0.9999
+MAX_SCORE_DIFFERENCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A verified model. `model` is an encoder or a reranker, as `manifest.type` says."""
+
+    model: OnnxEncoder | OnnxReranker
+    manifest: Manifest
+    digest: str
+
+    @property
+    def encoder(self) -> OnnxEncoder:
+        """The model of an embedding version; TypeError for a reranker."""
+        if not isinstance(self.model, OnnxEncoder):
+            raise TypeError(f"{self.manifest.type.value} is no encoder")
+        return self.model
+
+    @property
+    def reranker(self) -> OnnxReranker:
+        """The model of a reranker version; TypeError for an encoder."""
+        if not isinstance(self.model, OnnxReranker):
+            raise TypeError(f"{self.manifest.type.value} is no reranker")
+        return self.model
+
+
+def open_verified(
+    folder: Path,
+    expected: str | None,
+    advance: Callable[[float], None] | None = None,
+    *,
+    threads: int | None = None,
+) -> Opened:
+    """The model of the artifact in `folder`; BadData (ArtifactCorrupt) unless digests and golden answers are right.
+
+    `expected` is the sha256 of its manifest.json; None trusts the manifest that is there. `advance` hears 0..1.
+    """
+    described = manifest.verified(folder, expected)
+    try:
+        model = open_unverified(folder, described, threads=threads)
+        golden: list[dict[str, Any]] = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
+        if not golden:
+            raise ValueError("no golden answers")
+        for number, entry in enumerate(golden):
+            _reproduces(folder, model, number, entry)
+            if advance:
+                advance((number + 1) / len(golden))
+    except BadData:
+        raise
+    except Exception as error:  # onnxruntime and tokenizers raise their own kinds; the files are at fault
+        raise BadData(
+            f"{folder}: cannot be opened: {type(error).__name__}: {error}", reason=manifest.CORRUPT
+        ) from error
+    return Opened(model, described, manifest.sha256(folder / manifest.NAME))
+
+
+def open_unverified(folder: Path, described: Manifest, *, threads: int | None = None) -> OnnxEncoder | OnnxReranker:
+    """The model as the files say, right or not. For `open_verified`, and for the exporter that makes the golden answers."""
+    if described.type is ModelType.RERANKER:
+        return OnnxReranker(folder, max_length=described.max_sequence_length, threads=threads)
+    return OnnxEncoder(folder, prompts=described.prompts, max_length=described.max_sequence_length, threads=threads)
+
+
+def _reproduces(folder: Path, model: OnnxEncoder | OnnxReranker, number: int, entry: dict[str, Any]) -> None:
+    """Raise unless the model gives the recorded answer."""
+    if isinstance(model, OnnxReranker):
+        found = float(model.score([(entry["query"], entry["document"])])[0])
+        if not abs(found - entry["score"]) <= MAX_SCORE_DIFFERENCE:
+            raise _wrong(folder, number, f"score {found:.5f}, {entry['score']:.5f} recorded")
+        return
+    vector = model.encode([entry["text"]], entry["role"])[0]
+    expected = np.asarray(entry["vector"], dtype=np.float32)
+    if vector.shape != expected.shape:
+        raise _wrong(folder, number, f"{vector.shape[0]} dimensions, {expected.shape[0]} recorded")
+    cosine = float(np.dot(vector, expected))
+    if not cosine >= MIN_COSINE:
+        raise _wrong(folder, number, f"cosine {cosine:.6f} < {MIN_COSINE} to its recorded vector")
+
+
+def _wrong(folder: Path, number: int, what: str) -> BadData:
+    return BadData(
+        f"{folder}: golden text {number} gives {what}; the files are damaged or the runtime differs.",
+        reason=manifest.CORRUPT,
+    )
