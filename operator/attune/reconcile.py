@@ -10,11 +10,18 @@ from pydantic import ValidationError
 
 from attune.api import kinds
 from attune.cluster.apply import apply
-from attune.cluster.observe import observe_model_version, observe_retriever, observe_training_job
+from attune.cluster.observe import observe_ab_test, observe_model_version, observe_retriever, observe_training_job
 from attune.cluster.protocol import Cluster, Manifest, Ref
 from attune.cluster.report import report
 from attune.context import Context
-from attune.decide import Decision, Event, decide_model_version, decide_retriever, decide_training_job
+from attune.decide import (
+    Decision,
+    Event,
+    decide_ab_test,
+    decide_model_version,
+    decide_retriever,
+    decide_training_job,
+)
 from attune.errors import AlreadyExists
 from attune.observation import Defaults
 from attune.settings import Settings
@@ -35,6 +42,7 @@ LOOPS = {
     "Retriever": Loop(observe_retriever, decide_retriever),
     "TrainingJob": Loop(observe_training_job, decide_training_job),
     "ModelVersion": Loop(observe_model_version, decide_model_version),
+    "ABTest": Loop(observe_ab_test, decide_ab_test),
 }
 
 
@@ -42,6 +50,7 @@ def defaults_of(settings: Settings) -> Defaults:
     """The part of the settings that decisions depend on."""
     return Defaults(
         trainer_image=settings.trainer_image,
+        serving_image=settings.serving_image,
         finetune_enabled=settings.finetune_enabled,
         provider=settings.finetune_provider,
         min_examples=settings.finetune_min_examples,

@@ -21,6 +21,7 @@ from attune.cluster.client import KubernetesCluster, no_fence
 from attune.cluster.connect import Connection, connect
 from attune.cluster.discovery import Discovery
 from attune.cluster.lease import Lease
+from attune.cluster.replicas import Replicas
 from attune.cluster.transport import Transport
 from attune.context import Context
 from attune.errors import ClusterError
@@ -75,14 +76,14 @@ class Operator:
 
     async def _with(self, connection: Connection) -> int:
         transport = Transport(connection, timeout=self._settings.request_seconds, on_request=self._metrics.request)
+        replicas = Replicas()
         try:
             discovery = Discovery(transport)
             await self._until_stopped(self._crds(discovery, connection.server))
             lease = self._lease(KubernetesCluster(transport, discovery=discovery))
             fence = lease.fence if lease is not None else no_fence
-            context = Context(
-                KubernetesCluster(transport, fence=fence, discovery=discovery), self._settings, self._metrics
-            )
+            cluster = KubernetesCluster(transport, fence=fence, discovery=discovery, replicas=replicas)
+            context = Context(cluster, self._settings, self._metrics)
             events = self._events = EventSource(connection, self._settings, self._wake, self._metrics)
             events.start()
             self._waiting_for = None
@@ -95,6 +96,7 @@ class Operator:
             finally:
                 await self._end(lease, events)
         finally:
+            await replicas.close()
             await transport.close()
 
     async def _term(self, lease: Lease | None, context: Context, events: EventSource) -> None:

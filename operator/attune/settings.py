@@ -53,6 +53,8 @@ class Settings(BaseSettings):
 
     trainer_image: str = Field(f"attune-trainer:{__version__}", min_length=1, alias="ATTUNE_TRAINER_IMAGE")
     """Image of the stage Jobs, unless a TrainingJob names its own."""
+    serving_image: str = Field(f"attune-serving:{__version__}", min_length=1, alias="ATTUNE_SERVING_IMAGE")
+    """Image of the Pods that answer queries."""
     namespaces: Annotated[tuple[str, ...], NoDecode] = Field((), alias="ATTUNE_NAMESPACES")
     """Which namespaces to serve, separated by commas; empty: all."""
     kubeconfig: Path | None = Field(None, alias="ATTUNE_KUBECONFIG")

@@ -34,6 +34,7 @@ async def test_version_1_is_imported_evaluated_and_active() -> None:
     assert [j["metadata"]["labels"]["attune.dev/stage"] for j in world.cluster.all("Job")] == [
         "evaluate",
         "import",
+        "index",
         "prepare",
     ]
     ready = world.cluster.find("Retriever")["status"]["conditions"][0]

@@ -17,6 +17,7 @@ from attune.contract import StageResult, StageSpec
 from attune.desired.stage_job import merge
 from attune.errors import AlreadyExists, Conflict, NotFound, Unavailable
 from attune.objects import Manifest, Ref
+from fake_serving import FakeServing
 
 Address = tuple[str, str, str]
 
@@ -66,6 +67,7 @@ class FakeCluster:
     events: list[Manifest] = field(default_factory=list)
     hold: bool = False
     """Pods start, but do not finish."""
+    serving: FakeServing = field(default_factory=FakeServing)
 
     def __post_init__(self) -> None:
         self._versions = itertools.count(1)
@@ -110,6 +112,9 @@ class FakeCluster:
             if any(c["type"] in {"Complete", "Failed"} for c in job.get("status", {}).get("conditions", [])):
                 continue
             pod = self.objects.get(("Pod", job["metadata"]["namespace"], job["metadata"]["name"] + "-pod"))
+            if job["spec"].get("completionMode") == "Indexed":
+                self._run_indexed(job)
+                continue
             if job["spec"].get("suspend"):
                 if pod:
                     self.objects.pop(_address(pod))
@@ -118,6 +123,71 @@ class FakeCluster:
                 self._start_pod(job)
             elif not self.hold:
                 self._finish(job, pod)
+
+    def _run_indexed(self, job: Manifest) -> None:
+        """All shards at once: each Pod leaves its own result."""
+        meta = job["metadata"]
+        config = self.objects[("ConfigMap", meta["namespace"], meta["name"])]
+        spec = StageSpec.from_json(config["data"]["stage.json"])
+        outcomes = [
+            self.trainer(spec, int(meta["labels"]["attune.dev/attempt"])) for _ in range(job["spec"]["completions"])
+        ]
+        for shard, outcome in enumerate(outcomes):
+            terminated = {"exitCode": outcome.exit_code}
+            if outcome.result is not None:
+                terminated["message"] = outcome.result.termination_message()
+            pod = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {
+                    "name": f"{meta['name']}-{shard}",
+                    "namespace": meta["namespace"],
+                    "labels": {
+                        **job["spec"]["template"]["metadata"]["labels"],
+                        "batch.kubernetes.io/job-name": meta["name"],
+                    },
+                    "annotations": {"batch.kubernetes.io/job-completion-index": str(shard)},
+                    "ownerReferences": [{"uid": meta["uid"]}],
+                },
+                "status": {
+                    "phase": "Failed" if outcome.exit_code else "Succeeded",
+                    "containerStatuses": [{"state": {"terminated": terminated}}],
+                },
+            }
+            self._store(self._fresh(pod))
+        self._end(job, "Failed" if any(o.exit_code for o in outcomes) else "Complete")
+
+    def run_deployments(self) -> None:
+        """One round of the Deployment controller and of the serving Pods: Pods come and go, read their ConfigMap, load, follow."""
+        wanted: dict[str, Manifest] = {}
+        for deployment in self.all("Deployment"):
+            meta = deployment["metadata"]
+            for number in range(deployment["spec"]["replicas"]):
+                wanted[f"{meta['name']}-{number}"] = deployment
+        for pod in [p for p in self.all("Pod") if "attune.dev/component" in p["metadata"].get("labels", {})]:
+            if pod["metadata"]["name"] not in wanted:
+                self.remove("Pod", pod["metadata"]["name"], pod["metadata"]["namespace"])
+        for name, deployment in wanted.items():
+            self._serving_pod(name, deployment)
+
+    def _serving_pod(self, name: str, deployment: Manifest) -> None:
+        meta, template = deployment["metadata"], deployment["spec"]["template"]
+        env = {e["name"]: e.get("value") for e in template["spec"]["containers"][0]["env"]}
+        found = self.objects.get(("ConfigMap", meta["namespace"], env["ATTUNE_CONFIG_MAP"]))
+        replica = self.serving.follow(name, found["data"]["serving.json"] if found else None)
+        status = {
+            "phase": "Running",
+            "podIP": replica.address.partition(":")[0],
+            "conditions": [{"type": "Ready", "status": "True" if replica.acting else "False"}],
+        }
+        pod = self.objects.get(("Pod", meta["namespace"], name))
+        if pod is None:
+            labels = template["metadata"]["labels"]
+            owner = [{"uid": meta["uid"]}]
+            metadata = {"name": name, "namespace": meta["namespace"], "labels": labels, "ownerReferences": owner}
+            pod = self._fresh({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
+        if pod.get("status") != status:
+            self._store({**pod, "status": status})
 
     def _start_pod(self, job: Manifest) -> None:
         meta = job["metadata"]
@@ -155,8 +225,10 @@ class FakeCluster:
             self._store(
                 {**pod, "status": {"phase": phase, "containerStatuses": [{"state": {"terminated": terminated}}]}}
             )
+        self._end(job, "Complete" if outcome.exit_code == 0 else "Failed")
+
+    def _end(self, job: Manifest, kind: str) -> None:
         stamp = self._stamp()
-        kind = "Complete" if outcome.exit_code == 0 else "Failed"
         condition = {
             "type": kind,
             "status": "True",
@@ -174,14 +246,13 @@ class FakeCluster:
         return copy.deepcopy(self.objects.get((ref.kind, ref.namespace, ref.name)))
 
     async def list(
-        self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str] | None = None
+        self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str | None] | None = None
     ) -> list[Manifest]:
-        wanted = (labels or {}).items()
-        return [
-            copy.deepcopy(o)
-            for o in self.all(kind)
-            if namespace in (None, o["metadata"]["namespace"]) and wanted <= (o["metadata"].get("labels") or {}).items()
-        ]
+        def fits(thing: Manifest) -> bool:
+            own = thing["metadata"].get("labels") or {}
+            return all(own.get(key) == value for key, value in (labels or {}).items())
+
+        return [copy.deepcopy(o) for o in self.all(kind) if namespace in (None, o["metadata"]["namespace"]) and fits(o)]
 
     async def create(self, manifest: Manifest) -> Manifest:
         def write() -> Manifest:
@@ -226,6 +297,9 @@ class FakeCluster:
 
     async def emit(self, event: Manifest) -> None:
         self.events.append(event)
+
+    async def replica(self, address: str) -> Manifest | None:
+        return self.serving.report(address)
 
     # inside -------------------------------------------------------------------------------------------------------
 

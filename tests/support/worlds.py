@@ -12,11 +12,14 @@ from attune.contract import (
     DatasetSummary,
     EvaluationMetrics,
     EvaluationSummary,
+    IndexSummary,
     ModelSummary,
+    ModelType,
     Stage,
     StageResult,
     StageSpec,
     TrainingMetrics,
+    corpus_digest,
 )
 from attune.errors import ClusterError
 from attune.reconcile import reconcile
@@ -25,7 +28,7 @@ from attune.telemetry.metrics import Metrics
 from attune.workqueue import Key
 from fake_cluster import Clock, FakeCluster, Killed, Outcome
 
-KINDS = ("Retriever", "ModelVersion", "TrainingJob")
+KINDS = ("Retriever", "ModelVersion", "TrainingJob", "ABTest")
 
 
 def scripted(spec: StageSpec, attempt: int) -> Outcome:
@@ -48,11 +51,20 @@ def scripted(spec: StageSpec, attempt: int) -> Outcome:
             intervals={"ndcgAt10": {"low": 0.05, "high": 0.15}},
         )
         made["evaluation"] = EvaluationSummary(metrics=metrics, not_measured={"faithfulness": "no judge configured"})
-    else:
+    elif spec.stage is Stage.INDEX:
+        assert spec.index is not None
+        made["index"] = IndexSummary(
+            collection=spec.index.collection, documents=1194, embedded=1194, digest=corpus_digest([("1", "text")])
+        )
+    elif spec.stage is not Stage.RETIRE:
         assert spec.model is not None
         training = TrainingMetrics(loss=0.5, epochs=3, training_examples=1200, training_duration_seconds=60)
         made["model"] = ModelSummary(
-            uri=spec.model.uri, digest="sha256:m", dimensions=384, embedding_space="s", training=training
+            uri=spec.model.uri,
+            digest=f"sha256:{spec.model.name}",
+            dimensions=384 if spec.type is ModelType.EMBEDDING else None,
+            embedding_space=f"space of {spec.model.name}" if spec.type is ModelType.EMBEDDING else None,
+            training=training,
         )
     result = StageResult(
         stage=spec.stage,
@@ -81,6 +93,15 @@ def failing(
         return Outcome(int(code), result)
 
     return trainer
+
+
+def of_one_space(spec: StageSpec, attempt: int) -> Outcome:
+    """As `scripted`, but every embedding version is of one embedding space, as method queryOnly makes them."""
+    outcome = scripted(spec, attempt)
+    if outcome.result is None or outcome.result.model is None:
+        return outcome
+    model = outcome.result.model.model_copy(update={"embedding_space": "one space"})
+    return Outcome(0, outcome.result.model_copy(update={"model": model}))
 
 
 def retriever(**spec: Any) -> dict[str, Any]:
@@ -122,6 +143,7 @@ class World:
             before = len(self.cluster.history), len(self.cluster.objects)
             requeue = await self.look()
             self.cluster.run_jobs()
+            self.cluster.run_deployments()
             quiet = quiet + 1 if (len(self.cluster.history), len(self.cluster.objects)) == before else 0
             if quiet >= 2 and not requeue:
                 return

@@ -7,10 +7,19 @@ from pydantic import Field
 
 from attune.api.base import ApiModel, Resource, Status, Time
 from attune.api.display import change, score, shown
+from attune.api.retriever_status import PromotionResult
 from attune.api.rules import Rule, immutable
 from attune.api.training_job import Attempts
 from attune.api.values import BaseModelUri, Digest, ObjectName, StoreUri
-from attune.contract import DatasetSummary, EvaluationMetrics, ModelSummary, ModelType, TrainingConfig, TrainingMetrics
+from attune.contract import (
+    DatasetSummary,
+    EvaluationMetrics,
+    ModelSummary,
+    ModelType,
+    Progress,
+    TrainingConfig,
+    TrainingMetrics,
+)
 
 
 class VersionStage(StrEnum):
@@ -94,27 +103,45 @@ class IndexStatus(ApiModel):
     collection: str = Field(max_length=128, description="Name of the collection.")
     documents: int = Field(ge=0, description="Documents in it.")
     digest: str | None = Field(None, description="Digest of the corpus it was built from.")
+    embedding_space: str | None = Field(
+        None, description="The space of its vectors; that of this version, or no match."
+    )
+    place: str | None = Field(None, description="Digest of spec.index of the Retriever: which store it is in.")
     built_at: Time | None = Field(None, description="When it was complete for the first time.")
     refreshed_at: Time | None = Field(None, description="When the corpus was last compared with it.")
-
-
-class PromotionResult(StrEnum):
-    """What became of a request for promotion."""
-
-    PENDING = "Pending"
-    PROMOTED = "Promoted"
-    ROLLED_BACK = "RolledBack"
-    REFUSED = "Refused"
 
 
 class PromotionStatus(ApiModel):
     """What became of the last request."""
 
+    auto: bool | None = Field(
+        None, description="It is to become active without a request (TrainingJob.spec.autoPromote)."
+    )
     handled_request_id: str | None = Field(
         None, alias="handledRequestID", description="The newest promotion.requestID that was answered."
     )
     result: PromotionResult | None = Field(None, description="Pending, Promoted, RolledBack or Refused.")
     message: str | None = Field(None, max_length=1024, description="What it waits for, or why it was refused.")
+
+
+class StageRun(ApiModel):
+    """One run of a stage that a finished version needs now and then: index, or retire."""
+
+    run: int = Field(ge=1, description="Counts the runs.")
+    failures: int = Field(0, ge=0, description="Failed attempts of this run so far.")
+    attempts: Attempts | None = Field(None, description="The last five stage Jobs.")
+    progress: Progress | None = Field(None, description="How far it is.")
+    finished_at: Time | None = Field(None, description="When it ended, well or not.")
+    reason: str | None = Field(None, max_length=128, description="Why it failed, in one CamelCase word.")
+    message: str | None = Field(None, max_length=512, description="Why it failed, with the numbers.")
+
+
+class Retirement(ApiModel):
+    """The end of a version that is not kept any more: its artifact and its collection are deleted."""
+
+    state: Literal["Retiring", "Retired"] = Field(description="Retiring: about to be deleted. Retired: it is done.")
+    cause: str = Field(max_length=256, description="Why it is not kept.")
+    at: Time = Field(description="When it was decided.")
 
 
 class ModelVersionSummary(ApiModel):
@@ -138,6 +165,9 @@ class ModelVersionStatus(Status):
         description="Digest of weights, pooling, normalization and prompts; vectors of two spaces cannot be compared.",
     )
     index: IndexStatus | None = Field(None, description="Its collection in the vector store.")
+    indexing: StageRun | None = Field(None, description="The newest run of its index stage.")
+    retirement: Retirement | None = Field(None, description="Set when it is not kept any more.")
+    retiring: StageRun | None = Field(None, description="The newest run of its retire stage.")
     attempts: Attempts | None = Field(None, description="The last five stage Jobs of an import.")
     failures: int | None = Field(None, ge=0, description="Failed attempts of an import so far.")
     promoted_at: Time | None = Field(None, description="When it last became active.")

@@ -29,6 +29,15 @@ def stage_job_name(owner: str, uid: str, attempt: int, stage: str) -> str:
     return _label(owner, LABEL_LENGTH - len(tail)) + tail
 
 
+def collection_name(retriever: str, uid: str, space: str) -> str:
+    """`news_1a2b3c4d_0f1e2d3c4b5a`: a function of the Retriever and the embedding space, so versions of one space share it.
+
+    Letters, digits and underscores, at most 63: a valid name of a table in every store.
+    """
+    short = re.sub(r"[^a-z0-9]", "_", retriever.lower())[:40].strip("_") or "x"
+    return f"{short}_{re.sub('[^a-z0-9]', '', uid.lower())[:8]}_{_digest(space)}{_digest(space, 'tail')[:4]}"
+
+
 def child_name(owner: str, suffix: str, length: int = LABEL_LENGTH) -> str:
     """`<owner>-<suffix>`; an owner that is too long is cut and gets a hash, so two long names stay two."""
     plain = f"{owner}-{suffix}"

@@ -1,14 +1,12 @@
 """Retriever: what a RAG application calls. Its models, its index, its data, its storage and its rollback policy."""
 
-from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from attune.api.base import ApiModel, Resource, Status, Time
+from attune.api.base import ApiModel, Resource
 from attune.api.common import LanguageModel, ResourceRequirements, SecretReference
-from attune.api.display import percent, shown
+from attune.api.retriever_status import RetrieverStatus
 from attune.api.rules import Rule
 from attune.api.values import (
     ARCHIVE_URI,
@@ -22,7 +20,7 @@ from attune.api.values import (
     duration_between,
     uri_of,
 )
-from attune.contract import ArchiveSource, EvaluationSource, FeedbackSource, ModelType
+from attune.contract import ArchiveSource, EvaluationSource, FeedbackSource
 
 Prompt = Annotated[str, Field(max_length=1024)]
 
@@ -249,111 +247,6 @@ class RetrieverSpec(ApiModel):
         default_factory=Rollback, description="When a newly promoted version is taken back by itself."
     )
     history: History = Field(default_factory=History, description="What is kept.")
-
-
-class Split(ApiModel):
-    """The traffic of a running test."""
-
-    test: str = Field(description="Name of the ABTest.")
-    challenger: str = Field(description="ModelVersion that gets the fraction.")
-    fraction: float = Field(ge=0, le=1, description="Share of queries that the challenger answers.")
-
-
-class Action(StrEnum):
-    """What changed which version serves."""
-
-    IMPORTED = "Imported"
-    PROMOTED = "Promoted"
-    ROLLED_BACK = "RolledBack"
-
-
-class Change(ApiModel):
-    """One move of the pointer: who serves since when, and why."""
-
-    type: ModelType = Field(description="embedding or reranker.")
-    version: str = Field(description="ModelVersion that became active.")
-    previous: str | None = Field(None, description="ModelVersion that it took over from.")
-    action: Action = Field(description="Imported, Promoted or RolledBack.")
-    request_id: str | None = Field(None, alias="requestID", description="The promotion.requestID that asked for it.")
-    cause: str | None = Field(None, max_length=512, description="Why, with the numbers.")
-    at: Time = Field(description="When.")
-
-
-class Quarantined(ApiModel):
-    """A version that was rolled back. Only a new, explicit request can promote it again."""
-
-    version: str = Field(description="Name of the ModelVersion.")
-    cause: str = Field(max_length=512, description="Why it was taken back, with the numbers.")
-    at: Time = Field(description="When.")
-
-
-class ActiveModel(ApiModel):
-    """Which versions of one type serve. The only place where this is written down."""
-
-    active: str | None = Field(None, description="ModelVersion that serves.")
-    previous: str | None = Field(None, description="ModelVersion that served before, and that a rollback returns to.")
-    split: Split | None = Field(None, description="The running test, if any.")
-    promoted_at: Time | None = Field(None, description="When active became active.")
-    baseline_error_rate: float | None = Field(
-        None, ge=0, le=1, description="Error rate before the promotion, that rollback compares with."
-    )
-
-
-class AlertAction(StrEnum):
-    """What came of an alert."""
-
-    ROLLED_BACK = "RolledBack"
-    IGNORED = "Ignored"
-
-
-class HandledAlert(ApiModel):
-    """An alert that was dealt with; Alertmanager delivers it again and again."""
-
-    fingerprint: str = Field(max_length=64, description="Alertmanager's fingerprint.")
-    starts_at: Time = Field(description="When the alert began.")
-    action: AlertAction = Field(description="What came of it.")
-
-
-class RetrieverSummary(ApiModel):
-    """For `kubectl get`."""
-
-    test: str | None = Field(None, description="Challenger and share of the running test.")
-
-
-class RetrieverStatus(Status):
-    """Which versions serve, and how it goes."""
-
-    embedding: ActiveModel | None = Field(None, description="Which embedding versions serve.")
-    reranker: ActiveModel | None = Field(None, description="Which reranker versions serve.")
-    serving_generation: int | None = Field(
-        None, ge=0, description="Counts changes of what is served; servers report the one they have."
-    )
-    changes: Annotated[tuple[Change, ...], Field(max_length=20)] | None = Field(
-        None, description="The newest moves of the pointers, newest last."
-    )
-    quarantined: Annotated[tuple[Quarantined, ...], Field(max_length=20)] | None = Field(
-        None, description="Versions that were rolled back."
-    )
-    handled_alerts: Annotated[tuple[HandledAlert, ...], Field(max_length=20)] | None = Field(
-        None, description="The newest alerts that were dealt with."
-    )
-
-    @shown
-    def summary(self) -> RetrieverSummary | None:
-        """The same facts for `kubectl get`."""
-        split = next((m.split for m in (self.embedding, self.reranker) if m is not None and m.split is not None), None)
-        return RetrieverSummary(test=f"{split.challenger} {percent(100 * split.fraction)}") if split else None
-
-    def of(self, model_type: ModelType) -> ActiveModel | None:
-        """The pointer of this type; None while nothing was ever active."""
-        return self.embedding if model_type is ModelType.EMBEDDING else self.reranker
-
-    def pointing(self, model_type: ModelType, *, active: str, promoted_at: datetime) -> "RetrieverStatus":
-        """With another active version of the type; the one that served before becomes `previous`, a test ends."""
-        old = self.of(model_type) or ActiveModel()
-        before = old.active if old.active != active else old.previous
-        new = old.model_copy(update={"active": active, "previous": before, "promoted_at": promoted_at, "split": None})
-        return self.model_copy(update={model_type.value: new})
 
 
 class Retriever(Resource):

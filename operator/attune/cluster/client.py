@@ -12,6 +12,7 @@ import structlog
 
 from attune.cluster.discovery import Discovery
 from attune.cluster.protocol import Manifest, Ref
+from attune.cluster.replicas import Replicas
 from attune.cluster.transport import APPLY, Fence, Transport
 from attune.errors import AlreadyExists, ClusterError, Forbidden, Invalid, NotFound
 
@@ -32,9 +33,17 @@ def no_fence() -> None:
 class KubernetesCluster:
     """Implements `attune.cluster.protocol.Cluster`."""
 
-    def __init__(self, transport: Transport, *, fence: Fence = no_fence, discovery: Discovery | None = None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        fence: Fence = no_fence,
+        discovery: Discovery | None = None,
+        replicas: Replicas | None = None,
+    ) -> None:
         self._transport = transport
         self._fence = fence
+        self._replicas = replicas
         self.discovery = discovery or Discovery(transport)
 
     async def get(self, ref: Ref) -> Manifest | None:
@@ -47,11 +56,12 @@ class KubernetesCluster:
         return found if ref.uid is None or found["metadata"]["uid"] == ref.uid else None
 
     async def list(
-        self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str] | None = None
+        self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str | None] | None = None
     ) -> list[Manifest]:
         """All pages. When the list expires between two pages, it starts again from the first."""
         path = await self.discovery.path(api_version, kind, namespace)
-        selector = {"labelSelector": ",".join(f"{k}={v}" for k, v in sorted(labels.items()))} if labels else {}
+        wanted = ",".join(f"!{k}" if v is None else f"{k}={v}" for k, v in sorted((labels or {}).items()))
+        selector = {"labelSelector": wanted} if wanted else {}
         while True:
             found = await self._pages(path, selector)
             if found is not None:
@@ -117,6 +127,10 @@ class KubernetesCluster:
             quiet = isinstance(e, (Forbidden, NotFound))  # the namespace is being deleted, or RBAC says no
             line = log.debug if quiet else log.warning
             line("event lost", reason=event.get("reason"), error=str(e))
+
+    async def replica(self, address: str) -> Manifest | None:
+        """What a serving Pod reports of itself; None when it does not answer."""
+        return await self._replicas.report(address) if self._replicas is not None else None
 
     async def _pages(self, path: str, selector: Mapping[str, str]) -> "builtins.list[Manifest] | None":
         items: builtins.list[Manifest] = []

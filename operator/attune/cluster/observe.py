@@ -1,16 +1,32 @@
 """Step one of the loop: gather everything one decision needs into a frozen value. Reads only; a missing object is None."""
 
+import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
-from attune.api import ModelVersion, Phase, Retriever, TrainingJob, kinds, labels
+from pydantic import ValidationError
+
+from attune.api import ABTest, ModelVersion, Phase, Retriever, TrainingJob, VersionStage, kinds, labels
 from attune.cluster.protocol import Cluster, Manifest, Ref
-from attune.contract import ModelType
+from attune.contract import ModelType, ReplicaReport
+from attune.desired import serving
 from attune.desired.stage_spec import VERSION_PREFIX
-from attune.observation import Defaults, SeenJob, SeenModelVersion, SeenRetriever, SeenTrainingJob, seen_job
+from attune.observation import (
+    Defaults,
+    SeenABTest,
+    SeenJob,
+    SeenModelVersion,
+    SeenReplica,
+    SeenRetriever,
+    SeenTrainingJob,
+    seen_job,
+    serving_pods,
+)
 from attune.observation.jobs import CONTAINER, newest_pod
 
 JOB_NAME = "batch.kubernetes.io/job-name"
 LOG_LINES = 30
+SETTLED = frozenset({VersionStage.STAGED, VersionStage.ACTIVE, VersionStage.DEPRECATED, VersionStage.FAILED})
 
 
 async def observe_training_job(cluster: Cluster, raw: Manifest, defaults: Defaults) -> SeenTrainingJob:
@@ -27,6 +43,7 @@ async def observe_training_job(cluster: Cluster, raw: Manifest, defaults: Defaul
     return SeenTrainingJob(
         job=job,
         defaults=defaults,
+        first_stage=await _first_stage(cluster, retriever, job.spec.type),
         retriever=retriever,
         stage_jobs=await _stage_jobs(cluster, namespace, job.metadata.uid),
         version=version,
@@ -43,22 +60,31 @@ async def observe_model_version(cluster: Cluster, raw: Manifest, defaults: Defau
     version = ModelVersion.model_validate(raw)
     namespace, run = version.metadata.namespace, version.spec.source.training_job
     retriever = await _retriever(cluster, namespace, version.spec.retriever)
+    stage_jobs = await _stage_jobs(cluster, namespace, version.metadata.uid)
+    if version.status.stage in SETTLED:
+        siblings = await _siblings(cluster, version)
+        return SeenModelVersion(version, defaults, retriever, stage_jobs=stage_jobs, siblings=siblings)
     found = await cluster.get(Ref(kinds.API_VERSION, "TrainingJob", namespace, run)) if run else None
     return SeenModelVersion(
         version=version,
         defaults=defaults,
         retriever=retriever,
         training_job=TrainingJob.model_validate(found) if found and _made(found, version) else None,
-        stage_jobs=() if run else await _stage_jobs(cluster, namespace, version.metadata.uid),
+        stage_jobs=stage_jobs,
         active=await _active(cluster, retriever, version.spec.type, other_than=version.metadata.name),
+        first_stage=await _first_stage(cluster, retriever, version.spec.type),
     )
 
 
 async def observe_retriever(cluster: Cluster, raw: Manifest, defaults: Defaults) -> SeenRetriever:
-    """A Retriever with its versions; the namespace's other names only when it has none yet."""
+    """A Retriever with its versions and what serves it; the namespace's other names only when it has none yet."""
     retriever = Retriever.model_validate(raw)
     namespace = retriever.metadata.namespace
-    own = await cluster.list(kinds.API_VERSION, "ModelVersion", namespace, {labels.RETRIEVER: retriever.metadata.name})
+    own, replicas, objects = await asyncio.gather(
+        _versions_of(cluster, namespace, retriever.metadata.name),
+        _replicas(cluster, retriever),
+        _serving_objects(cluster, retriever),
+    )
     everyone = own if own else await cluster.list(kinds.API_VERSION, "ModelVersion", namespace)
     versions = tuple(ModelVersion.model_validate(v) for v in own)
     return SeenRetriever(
@@ -66,7 +92,65 @@ async def observe_retriever(cluster: Cluster, raw: Manifest, defaults: Defaults)
         defaults=defaults,
         versions=tuple(v for v in versions if v.metadata.deletion_timestamp is None),
         taken_names=frozenset(v["metadata"]["name"] for v in everyone),
+        replicas=replicas,
+        objects=objects,
     )
+
+
+async def observe_ab_test(cluster: Cluster, raw: Manifest, _defaults: Defaults) -> SeenABTest:
+    """An ABTest with its Retriever."""
+    test = ABTest.model_validate(raw)
+    return SeenABTest(test, await _retriever(cluster, test.metadata.namespace, test.spec.retriever))
+
+
+async def _replicas(cluster: Cluster, retriever: Retriever) -> tuple[SeenReplica, ...]:
+    """The serving Pods, each asked what it has loaded and what it acts by; one that does not answer has no report."""
+    mine = {labels.RETRIEVER: retriever.metadata.name, labels.COMPONENT: labels.SERVING}
+    pods = serving_pods(await cluster.list("v1", "Pod", retriever.metadata.namespace, mine))
+    return tuple(await asyncio.gather(*(_asked(cluster, pod) for pod in pods)))
+
+
+async def _asked(cluster: Cluster, replica: SeenReplica) -> SeenReplica:
+    answer = await cluster.replica(replica.address) if replica.address else None
+    if answer is None:
+        return replica
+    try:
+        return replace(replica, report=ReplicaReport.model_validate(answer))
+    except ValidationError as error:  # another program on that port, or a release that speaks another contract
+        return replace(replica, waiting=f"answers something else on /v1/versions: {error.errors()[0]['msg']}")
+
+
+async def _serving_objects(cluster: Cluster, retriever: Retriever) -> dict[tuple[str, str], Manifest]:
+    """What there is of the ConfigMap and the workload that serve this Retriever; nothing is asked before anything can be there."""
+    status = retriever.status
+    if not any(pointer is not None and pointer.active for pointer in (status.embedding, status.reranker)):
+        return {}
+    keys = [("v1", "ConfigMap", serving.config_map_name(retriever)), *serving.workload_keys(retriever)]
+    found = await asyncio.gather(
+        *(cluster.get(Ref(version, kind, retriever.metadata.namespace, name)) for version, kind, name in keys)
+    )
+    return {(kind, name): thing for (_, kind, name), thing in zip(keys, found, strict=True) if thing is not None}
+
+
+async def _siblings(cluster: Cluster, version: ModelVersion) -> tuple[ModelVersion, ...]:
+    """The other versions of its Retriever and type that are not being deleted."""
+    raw = await _versions_of(cluster, version.metadata.namespace, version.spec.retriever)
+    others = (ModelVersion.model_validate(v) for v in raw if v["metadata"]["uid"] != version.metadata.uid)
+    return tuple(v for v in others if v.spec.type is version.spec.type and v.metadata.deletion_timestamp is None)
+
+
+async def _versions_of(cluster: Cluster, namespace: str, retriever: str) -> list[Manifest]:
+    """All versions of a Retriever: those we labelled, and those that a user made without our labels."""
+    ours, unlabelled = await asyncio.gather(
+        cluster.list(kinds.API_VERSION, "ModelVersion", namespace, {labels.RETRIEVER: retriever}),
+        cluster.list(kinds.API_VERSION, "ModelVersion", namespace, {labels.RETRIEVER: None}),
+    )
+    return [*ours, *(v for v in unlabelled if (v.get("spec") or {}).get("retriever") == retriever)]
+
+
+async def _first_stage(cluster: Cluster, retriever: Retriever | None, model_type: ModelType) -> ModelVersion | None:
+    """The active embedding version, which a reranker's evaluation starts from."""
+    return await _active(cluster, retriever, ModelType.EMBEDDING) if model_type is ModelType.RERANKER else None
 
 
 def _made(job: Manifest, version: ModelVersion) -> bool:

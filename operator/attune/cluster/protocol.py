@@ -16,9 +16,12 @@ class Cluster(Protocol):
         ...
 
     async def list(
-        self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str] | None = None
+        self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str | None] | None = None
     ) -> list[Manifest]:
-        """All objects with these labels, every page; of all namespaces when `namespace` is None."""
+        """All objects with these labels, every page; of all namespaces when `namespace` is None.
+
+        A label whose value is None must be absent.
+        """
         ...
 
     async def create(self, manifest: Manifest) -> Manifest:
@@ -43,4 +46,8 @@ class Cluster(Protocol):
 
     async def emit(self, event: Manifest) -> None:
         """Record a Kubernetes Event; best effort, never raises for a lost event."""
+        ...
+
+    async def replica(self, address: str) -> Manifest | None:
+        """What a serving Pod answers at GET /v1/versions, as JSON; None when it does not answer well within a second."""
         ...

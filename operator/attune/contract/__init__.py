@@ -5,7 +5,16 @@ images carry no Kubernetes client.
 """
 
 from attune.contract.base import Contract
-from attune.contract.index import Distance, IndexSpec, IndexStore, IndexSummary, IndexWork, RetireWork
+from attune.contract.index import (
+    Distance,
+    IndexSpec,
+    IndexStore,
+    IndexSummary,
+    IndexWork,
+    RetireWork,
+    combine_digests,
+    corpus_digest,
+)
 from attune.contract.layout import Layout
 from attune.contract.metrics import EvaluationMetrics, TrainingMetrics
 from attune.contract.progress import Progress, last_progress, progress_line
@@ -78,6 +87,8 @@ __all__ = [
     "TrainingMetrics",
     "VersionReport",
     "VersionState",
+    "combine_digests",
+    "corpus_digest",
     "last_progress",
     "progress_line",
 ]

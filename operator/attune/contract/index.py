@@ -1,5 +1,7 @@
 """The vector store, as the index stage and serving are told of it. One collection per embedding version."""
 
+import hashlib
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field
@@ -47,4 +49,30 @@ class IndexSummary(Contract):
     sampled: int = Field(0, ge=0, description="Vectors that were computed anew and compared with those stored.")
 
 
-__all__ = ["Distance", "IndexSpec", "IndexStore", "IndexSummary", "IndexWork", "RetireWork"]
+_PREFIX = "sha256sum:"
+
+
+def corpus_digest(documents: Iterable[tuple[str, str]]) -> str:
+    """Digest of (id, text) pairs, whatever their order: the sum of their sha256 modulo 2^256 (Bellare & Micciancio's AdHash)."""
+    total = 0
+    for identifier, text in documents:
+        item = f"{len(identifier)}:{identifier}{text}".encode()
+        total += int.from_bytes(hashlib.sha256(item).digest())
+    return f"{_PREFIX}{total % 2**256:064x}"
+
+
+def combine_digests(digests: Iterable[str]) -> str:
+    """The digest of all documents from those of disjoint parts; ValueError for one that `corpus_digest` did not make."""
+    return f"{_PREFIX}{sum(int(one.removeprefix(_PREFIX), 16) for one in digests) % 2**256:064x}"
+
+
+__all__ = [
+    "Distance",
+    "IndexSpec",
+    "IndexStore",
+    "IndexSummary",
+    "IndexWork",
+    "RetireWork",
+    "combine_digests",
+    "corpus_digest",
+]

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from attune.api import ModelVersionStatus, RetrieverStatus, TrainingJobStatus, set_condition
+from attune.api import ABTestStatus, ModelVersionStatus, RetrieverStatus, TrainingJobStatus, set_condition
 
-S = TypeVar("S", TrainingJobStatus, ModelVersionStatus, RetrieverStatus)
+S = TypeVar("S", TrainingJobStatus, ModelVersionStatus, RetrieverStatus, ABTestStatus)
 
 
 @dataclass(frozen=True, slots=True)

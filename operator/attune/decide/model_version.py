@@ -7,12 +7,22 @@ prepare → import → evaluate. Called by `reconcile`.
 from datetime import datetime, timedelta
 from typing import Any
 
-from attune.api import Compute, ModelVersionStatus, Phase, VersionStage, kinds
+from attune.api import (
+    Compute,
+    ModelVersionStatus,
+    Phase,
+    PromotionResult,
+    PromotionStatus,
+    TrainingJob,
+    VersionStage,
+    kinds,
+)
 from attune.contract import Stage, StageResult
 from attune.decide import gates
 from attune.decide.conditions import Said, said
 from attune.decide.decision import NOTHING, Decision, Event
 from attune.decide.gates import Problem
+from attune.decide.settled import decide_settled
 from attune.decide.stages import Next, Run, Step, climb, started
 from attune.desired import stage_job, stage_spec
 from attune.objects import Ref
@@ -30,7 +40,7 @@ def decide_model_version(seen: SeenModelVersion, now: datetime) -> Decision:
     if version.metadata.deletion_timestamp is not None:
         return NOTHING
     if version.status.stage in SETTLED:
-        return _follow_pointer(seen, now)
+        return decide_settled(seen, now)
     if version.spec.source.training_job is not None:
         return _follow_training(seen, now)
     if seen.retriever is None:
@@ -40,24 +50,6 @@ def decide_model_version(seen: SeenModelVersion, now: datetime) -> Decision:
             now,
         )
     return _advance_import(seen, now)
-
-
-def _follow_pointer(seen: SeenModelVersion, now: datetime) -> Decision:
-    """`active` on a version is derived: the truth is the one pointer in Retriever.status."""
-    version = seen.version
-    pointer = seen.retriever.status.of(version.spec.type) if seen.retriever else None
-    is_active = pointer is not None and pointer.active == version.metadata.name
-    stage = version.status.stage
-    if is_active and stage in {VersionStage.STAGED, VersionStage.DEPRECATED}:
-        promoted = (pointer.promoted_at if pointer else None) or now
-        status = _status(seen, stage=VersionStage.ACTIVE, promoted_at=promoted, deprecated_at=None)
-        return Decision(
-            status=status,
-            events=(Event("Active", f"{version.metadata.name} is the active {version.spec.type.value} version"),),
-        )
-    if not is_active and stage is VersionStage.ACTIVE:
-        return Decision(status=_status(seen, stage=VersionStage.DEPRECATED, deprecated_at=now))
-    return NOTHING
 
 
 def _follow_training(seen: SeenModelVersion, now: datetime) -> Decision:
@@ -84,12 +76,21 @@ def _follow_training(seen: SeenModelVersion, now: datetime) -> Decision:
     if run.evaluation is not None:
         status = _evaluated(status, run.evaluation, seen, now)
     if phase is Phase.SUCCEEDED:
-        return _staged(seen, status, now)
+        return _staged(seen, _with_auto_promotion(seen, status, job), now)
     if phase is Phase.FAILED:
         return _failed(
             seen, status, Problem(run.reason or "TrainingFailed", run.message or f"TrainingJob {name} failed"), now
         )
     return Decision(status=status)
+
+
+def _with_auto_promotion(seen: SeenModelVersion, status: ModelVersionStatus, job: TrainingJob) -> ModelVersionStatus:
+    """Noted where it outlives the run. A promotion by ABTest is a matter of the test."""
+    asked = seen.defaults.auto_promote if job.spec.auto_promote is None else job.spec.auto_promote
+    if not asked or job.spec.promotion.strategy != "Direct":
+        return status
+    waiting = PromotionStatus(auto=True, result=PromotionResult.PENDING, message="autoPromote: as soon as it can serve")
+    return status.model_copy(update={"promotion": waiting})
 
 
 def _due(seen: SeenModelVersion) -> Stage | None:
@@ -140,7 +141,7 @@ def _create(seen: SeenModelVersion, run: Run, now: datetime) -> Decision:
         api_version=kinds.API_VERSION,
         compute=Compute(),
         image=seen.defaults.trainer_image,
-        secret=seen.retriever.spec.storage.secret_ref,
+        secrets=(seen.retriever.spec.storage.secret_ref,),
     )
     status = _status(seen, stage=_stage_of(run.stage), attempts=started(run, stage.name, now))
     message = f"{run.stage}: Job {stage.name} created (attempt {run.number} of {run.backoff_limit + 1})"

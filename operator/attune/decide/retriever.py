@@ -1,14 +1,36 @@
-"""The next step of a Retriever: import version 1 of each model it names, then point to it. Called by `reconcile`."""
+"""The next step of a Retriever: import version 1 of each model, move the pointers, keep what serves them up to date.
 
+The order of things is the order of safety: what replicas are told (ConfigMap) follows what was written in status, never
+what is about to be written. Called by `reconcile`.
+"""
+
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from attune.api import ModelVersion, Retriever, RetrieverStatus, VersionStage, names
+from attune.api import (
+    Action,
+    Candidate,
+    ModelVersion,
+    Outcome,
+    PromotionResult,
+    Retriever,
+    RetrieverStatus,
+    VersionStage,
+    names,
+)
 from attune.contract import ModelType
+from attune.decide import pointer, promotion, serving
 from attune.decide.conditions import Said, said
 from attune.decide.decision import NOTHING, Decision, Event
+from attune.decide.gates import Problem
+from attune.decide.pointer import Move
+from attune.decide.promotion import Request
 from attune.desired import model_version
 from attune.desired.stage_spec import base_model_of
 from attune.observation import SeenRetriever
+
+Step = tuple[RetrieverStatus, tuple[Event, ...]]
+SOON = timedelta(seconds=1)
 
 
 def decide_retriever(seen: SeenRetriever, now: datetime) -> Decision:
@@ -16,9 +38,26 @@ def decide_retriever(seen: SeenRetriever, now: datetime) -> Decision:
     if seen.retriever.metadata.deletion_timestamp is not None:
         return NOTHING
     for model_type in wanted_types(seen.retriever):
-        if not _versions(seen, model_type):
+        if not versions_of(seen, model_type):
             return _import_first(seen, model_type, now)
-    return _report(seen, now)
+    before = seen.retriever.status
+    status = before
+    events: tuple[Event, ...] = ()
+    for model_type in ModelType:
+        status, told = _step(_with(seen, status), model_type, now)
+        events = (*events, *told)
+    follow = serving.follow(seen)
+    status = serving.report(_with(seen, status), follow, now)
+    status = _readiness(_with(seen, status), now)
+    moving = serving.is_told_differently(before, status)
+    waiting = SOON if status.candidates else follow.requeue_after
+    return Decision(
+        status=status,
+        apply=follow.apply,
+        delete=follow.delete,
+        events=events,
+        requeue_after=timedelta() if moving else waiting,
+    )
 
 
 def wanted_types(retriever: Retriever) -> tuple[ModelType, ...]:
@@ -26,8 +65,14 @@ def wanted_types(retriever: Retriever) -> tuple[ModelType, ...]:
     return tuple(t for t in ModelType if base_model_of(retriever, t) is not None)
 
 
-def _versions(seen: SeenRetriever, model_type: ModelType) -> tuple[ModelVersion, ...]:
+def versions_of(seen: SeenRetriever, model_type: ModelType) -> tuple[ModelVersion, ...]:
+    """Its versions of a type, oldest first."""
     return tuple(sorted((v for v in seen.versions if v.spec.type is model_type), key=lambda v: v.spec.version))
+
+
+def _with(seen: SeenRetriever, status: RetrieverStatus) -> SeenRetriever:
+    """The same, as if this status had been written: two types may move in one look."""
+    return replace(seen, retriever=seen.retriever.model_copy(update={"status": status}))
 
 
 def _import_first(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Decision:
@@ -42,51 +87,165 @@ def _import_first(seen: SeenRetriever, model_type: ModelType, now: datetime) -> 
     return Decision(create=(manifest,), events=(Event("Importing", message),), requeue_after=timedelta())
 
 
-def _report(seen: SeenRetriever, now: datetime) -> Decision:
-    """Point to the first version that is ready where nothing is active yet; one status write for all of it."""
-    status, events = seen.retriever.status, []
-    for model_type in wanted_types(seen.retriever):
-        pointer = status.of(model_type)
-        ready = next(
-            (v for v in _versions(seen, model_type) if v.status.stage is VersionStage.STAGED and _is_import(v)), None
+# ---- one type
+
+
+def _step(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Step:
+    """The pointer of one type: the first version, then one request after the other."""
+    active = seen.retriever.status.of(model_type)
+    if active is None or active.active is None:
+        return _first(seen, model_type, now)
+    request = promotion.next_request(seen, model_type)
+    if request is None:
+        return _none_asked(seen, model_type)
+    if request.name == active.active:
+        return _answer(seen, request, PromotionResult.PROMOTED, Problem("Active", f"{request.name} is active"), now)
+    if problem := promotion.problem_of(request):
+        return _answer(seen, request, PromotionResult.REFUSED, problem, now)
+    return _advance(seen, request, now)
+
+
+def _first(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Step:
+    """Nothing is active: an import that is ready becomes it, without being asked and without waiting for replicas."""
+    for version in versions_of(seen, model_type):
+        request = Request(version, promotion.AUTO, seen, None)
+        importing = version.spec.source.training_job is None
+        ready = version.status.stage is VersionStage.STAGED and promotion.wait_of(request) is None
+        if importing and ready and promotion.problem_of(request) is None:
+            move = Move(version, Action.IMPORTED, f"imported from {version.spec.base_model}")
+            status = pointer.moved(seen.retriever, seen.versions, move, now)
+            told = Event("Activated", f"{version.metadata.name} is the first active {model_type.value} version")
+            return status, (told,)
+    return seen.retriever.status, ()
+
+
+def _none_asked(seen: SeenRetriever, model_type: ModelType) -> Step:
+    """A candidate whose request was taken away is no candidate any more."""
+    candidate = seen.retriever.status.candidate(model_type)
+    if candidate is None:
+        return seen.retriever.status, ()
+    told = Event("PromotionWithdrawn", f"{candidate.version}: request {candidate.request_id} was taken back")
+    return pointer.without_candidate(seen.retriever.status, model_type), (told,)
+
+
+def _answer(seen: SeenRetriever, request: Request, result: PromotionResult, why: Problem, now: datetime) -> Step:
+    """Answered without a move of the pointer."""
+    refused = result is PromotionResult.REFUSED
+    message = f"{why.reason}: {why.message}" if refused else why.message
+    outcome = Outcome(
+        version=request.name, request_id=request.request_id, result=result, message=pointer.cut(message), at=now
+    )
+    events = (Event("PromotionRefused", f"{request.name} (request {request.request_id}): {message}", warning=True),)
+    return pointer.answered(seen.retriever.status, seen.versions, outcome), events if refused else ()
+
+
+def _advance(seen: SeenRetriever, request: Request, now: datetime) -> Step:
+    """No gate is closed: go back at once, or go forward when every replica is ready."""
+    status = seen.retriever.status
+    if request.is_rollback:
+        return _roll_back(seen, request, now)
+    waiting = promotion.wait_of(request)
+    known = status.candidate(request.version.spec.type)
+    ours = known is not None and (known.version, known.request_id) == (request.name, request.request_id)
+    if ours and waiting is None:
+        return _promote(seen, request, now)
+    candidate = Candidate(
+        type=request.version.spec.type,
+        version=request.name,
+        request_id=request.request_id,
+        since=known.since if ours and known else now,
+        message=pointer.cut(waiting or "replicas are told to load it"),
+    )
+    events = (
+        () if ours else (Event("Promoting", f"{request.name} (request {request.request_id}): {candidate.message}"),)
+    )
+    return pointer.with_candidate(status, candidate), events
+
+
+def _promote(seen: SeenRetriever, request: Request, now: datetime) -> Step:
+    replicas = len(seen.replicas)
+    asked = "by itself (autoPromote)" if request.request_id == promotion.AUTO else f"request {request.request_id}"
+    cause = f"{asked}; loaded and verified by {replicas} replica{'' if replicas == 1 else 's'}"
+    move = Move(request.version, Action.PROMOTED, cause, request.request_id)
+    before = request.active.metadata.name if request.active else "nothing"
+    told = Event("Promoted", f"{before} → {request.name}: {cause}")
+    return _forward(pointer.moved(seen.retriever, seen.versions, move, now), seen, now), (told,)
+
+
+def _forward(status: RetrieverStatus, seen: SeenRetriever, now: datetime) -> RetrieverStatus:
+    """A promotion after a rollback: the condition that tells of it is over."""
+    if not any(c.type == "RolledBack" for c in status.conditions or ()):
+        return status
+    what = Said("RolledBack", False, "Promoted", "a version was promoted since")
+    return said(status, what, seen.retriever.metadata.generation, now)
+
+
+def _roll_back(seen: SeenRetriever, request: Request, now: datetime) -> Step:
+    """One write: pointer, quarantine, split and candidate together. A promotion under way is refused in it."""
+    status, kind = seen.retriever.status, request.version.spec.type
+    before = request.active.metadata.name if request.active else "nothing"
+    cause = f"by hand, request {request.request_id}"
+    active = status.of(kind)
+    ended = active.split if active else None
+    if ended is not None:
+        cause += f"; ends test {ended.test} of {ended.challenger}"
+    move = Move(request.version, Action.ROLLED_BACK, cause, request.request_id)
+    new = pointer.moved(seen.retriever, seen.versions, move, now)
+    candidate = status.candidate(kind)
+    if candidate is not None and candidate.version != request.name:
+        why = f"Superseded: {before} was rolled back to {request.name} meanwhile; ask again with a new requestID"
+        outcome = Outcome(
+            version=candidate.version,
+            request_id=candidate.request_id,
+            result=PromotionResult.REFUSED,
+            message=pointer.cut(why),
+            at=now,
         )
-        if (pointer is None or pointer.active is None) and ready is not None:
-            status = status.pointing(model_type, active=ready.metadata.name, promoted_at=now)
-            events.append(Event("Activated", f"{ready.metadata.name} is the first active {model_type.value} version"))
-    return Decision(status=_conditions(seen, status, now), events=tuple(events))
+        new = pointer.answered(new, seen.versions, outcome)
+    index = request.version.status.index
+    told = f"{before} → {request.name}{f', collection {index.collection}' if index else ''}: {cause}"
+    new = said(new, Said("RolledBack", True, "ByHand", told), seen.retriever.metadata.generation, now)
+    return new, (Event("RolledBack", told, warning=True),)
 
 
-def _is_import(version: ModelVersion) -> bool:
-    return version.spec.source.training_job is None
+# ---- what `kubectl get` says
 
 
-def _conditions(seen: SeenRetriever, status: RetrieverStatus, now: datetime) -> RetrieverStatus:
-    ready, reason, message = _readiness(seen, status)
+def _readiness(seen: SeenRetriever, now: datetime) -> RetrieverStatus:
+    ready, reason, message = _ready(seen)
     generation = seen.retriever.metadata.generation
-    status = said(status, Said("Ready", ready, reason, message), generation, now)
+    status = said(seen.retriever.status, Said("Ready", ready, reason, message), generation, now)
     return status.model_copy(update={"observed_generation": generation})
 
 
-def _readiness(seen: SeenRetriever, status: RetrieverStatus) -> tuple[bool, str, str]:
-    active = []
+def _ready(seen: SeenRetriever) -> tuple[bool, str, str]:
+    status, active = seen.retriever.status, []
     for model_type in wanted_types(seen.retriever):
-        pointer = status.of(model_type)
-        if pointer is not None and pointer.active is not None:
-            active.append(f"{model_type.value} {pointer.active}")
+        now_active = status.of(model_type)
+        if now_active is not None and now_active.active is not None:
+            active.append(f"{model_type.value} {now_active.active}")
             continue
-        versions = _versions(seen, model_type)
-        failed = [v for v in versions if v.status.stage is VersionStage.FAILED]
-        if versions and len(failed) == len(versions):
-            return (
-                False,
-                "ImportFailed",
-                f"{failed[-1].metadata.name}: {failed[-1].status.notes}; correct it, then delete that ModelVersion to import again",
-            )
-        return (
-            False,
-            "Importing",
-            f"{versions[0].metadata.name} is {versions[0].status.stage or 'waiting'}"
-            if versions
-            else "nothing imported",
-        )
+        return False, *_import_state(versions_of(seen, model_type))
+    serves = next((c for c in status.conditions or () if c.type == "Serving"), None)
+    if seen.retriever.spec.serving.deploy and (serves is None or serves.status != "True"):
+        return False, serves.reason if serves else "NotServing", serves.message if serves else "no serving Pod yet"
     return True, "Active", ", ".join(active)
+
+
+def _import_state(versions: tuple[ModelVersion, ...]) -> tuple[str, str]:
+    failed = [v for v in versions if v.status.stage is VersionStage.FAILED]
+    if versions and len(failed) == len(versions):
+        last = failed[-1]
+        return (
+            "ImportFailed",
+            f"{last.metadata.name}: {last.status.notes}; correct it, then delete that ModelVersion to import again",
+        )
+    if not versions:
+        return "Importing", "nothing imported"
+    first = versions[0]
+    if first.status.stage is VersionStage.STAGED:
+        indexing = first.status.indexing
+        if indexing is not None and indexing.finished_at is not None and first.status.index is None:
+            return "IndexFailed", f"{first.metadata.name}: {indexing.reason}: {indexing.message}"
+        return "Indexing", f"{first.metadata.name}: its index is being built"
+    return "Importing", f"{first.metadata.name} is {first.status.stage or 'waiting'}"

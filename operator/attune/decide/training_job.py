@@ -86,7 +86,7 @@ def _create(seen: SeenTrainingJob, run: Run, now: datetime) -> Decision:
         api_version=kinds.API_VERSION,
         compute=seen.job.spec.compute or Compute(),
         image=seen.defaults.trainer_image,
-        secret=seen.retriever.spec.storage.secret_ref,
+        secrets=(seen.retriever.spec.storage.secret_ref,),
     )
     status = _status(
         seen,

@@ -1,6 +1,7 @@
 """One stage of a run as a ConfigMap (the StageSpec) and a Job (the Pod that reads it)."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ SPEC_FOLDER = "/etc/attune"
 SPEC_FILE = f"{SPEC_FOLDER}/stage.json"
 PVC_ROOT = "/mnt/pvc"
 USER = 65532
+MOST_AT_ONCE = 64
+"""Pods of one Indexed Job that run together; the others follow."""
 _CLAIM = re.compile(r'"pvc://([a-z0-9][a-z0-9.-]*)')
 
 
@@ -25,13 +28,22 @@ class StageJob:
     api_version: str
     compute: Compute
     image: str
-    secret: SecretReference | None = None
+    secrets: tuple[SecretReference | None, ...] = ()
     suspend: bool = False
+    run: int | None = None
+    """Which run, of a stage that runs again and again (index, retire)."""
 
     @property
     def name(self) -> str:
-        owner = self.spec.owner
-        return names.stage_job_name(owner.name, owner.uid, self.attempt, self.spec.stage)
+        owner, stage = self.spec.owner, self.spec.stage.value
+        return names.stage_job_name(
+            owner.name, owner.uid, self.attempt, stage if self.run is None else f"{stage}-{self.run}"
+        )
+
+    @property
+    def shards(self) -> int:
+        """Pods that share the work by index; 1: an ordinary Job."""
+        return self.spec.index.shards if self.spec.index else 1
 
     @property
     def labels(self) -> dict[str, str]:
@@ -41,6 +53,7 @@ class StageJob:
             labels.OWNER_UID: self.spec.owner.uid,
             labels.STAGE: self.spec.stage.value,
             labels.ATTEMPT: str(self.attempt),
+            **({} if self.run is None else {labels.RUN: str(self.run)}),
             labels.TYPE: ModelType(self.spec.type).value,
             "app.kubernetes.io/part-of": "attune",
         }
@@ -60,8 +73,9 @@ def job(stage: StageJob) -> Manifest:
     """The Job. backoffLimit is 0 because retries are attempts of ours; evictions do not count as failures."""
     spec: dict[str, Any] = {
         "backoffLimit": 0,
-        "completions": 1,
-        "parallelism": 1,
+        "completions": stage.shards,
+        "parallelism": min(stage.shards, MOST_AT_ONCE),
+        **({"completionMode": "Indexed"} if stage.shards > 1 else {}),
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {
             "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
@@ -162,9 +176,15 @@ def _container(stage: StageJob) -> dict[str, Any]:
     }
     if stage.compute.resources:
         container["resources"] = stage.compute.resources.model_dump(by_alias=True, exclude_none=True)
-    if stage.secret:
-        container["envFrom"] = [{"secretRef": {"name": stage.secret.name}}]
+    if secrets := env_from(stage.secrets):
+        container["envFrom"] = secrets
     return container
+
+
+def env_from(secrets: Iterable[SecretReference | None]) -> list[dict[str, Any]]:
+    """Each Secret once, as environment variables."""
+    names_of = dict.fromkeys(secret.name for secret in secrets if secret is not None)
+    return [{"secretRef": {"name": name}} for name in names_of]
 
 
 def merge(under: Manifest, over: Manifest) -> Manifest:

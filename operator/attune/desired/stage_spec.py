@@ -1,5 +1,8 @@
 """StageSpecs: what a TrainingJob or an import asks of a stage, resolved against its Retriever."""
 
+import hashlib
+import json
+
 from attune.api import ModelVersion, Retriever, TrainingJob
 from attune.contract import (
     ArtifactRef,
@@ -7,9 +10,12 @@ from attune.contract import (
     EvaluationConfig,
     EvaluationSource,
     HardNegatives,
+    IndexSpec,
+    IndexWork,
     Layout,
     ModelType,
     OwnerRef,
+    RetireWork,
     Stage,
     StageSpec,
     TrainingConfig,
@@ -127,6 +133,47 @@ def for_import(seen: SeenModelVersion, retriever: Retriever, stage: Stage) -> St
         dataset=ArtifactRef(name="dataset", uri=dataset.uri, digest=dataset.digest) if dataset else None,
         model=_target(version, artifact.digest if artifact else None),
         active=artifact_of(seen.active) if stage is Stage.EVALUATE else None,
+    )
+
+
+def index_spec(retriever: Retriever) -> IndexSpec:
+    """Where the collections are: spec.index, with the artifact store's own folder as the default place of LanceDB."""
+    index = retriever.spec.index
+    return IndexSpec(
+        store=index.store, uri=index.uri or layout(retriever).index, distance=index.distance, hybrid=index.hybrid
+    )
+
+
+def place_of(retriever: Retriever) -> str:
+    """Digest of where and how vectors are kept: a collection built elsewhere does not count."""
+    index = index_spec(retriever).model_dump(mode="json", exclude={"hybrid"})
+    return "sha256:" + hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
+
+
+def for_index(version: ModelVersion, retriever: Retriever, collection: str) -> StageSpec:
+    """Bring the collection of a version up to date with the archive: the first build and every refresh alike."""
+    return _upkeep(version, retriever, Stage.INDEX).model_copy(
+        update={
+            "data": DataSpec(archive=retriever.spec.data.archive if retriever.spec.data else None, min_examples=0),
+            "model": artifact_of(version),
+            "index": IndexWork(index=index_spec(retriever), collection=collection, shards=retriever.spec.index.shards),
+        }
+    )
+
+
+def for_retirement(version: ModelVersion, retriever: Retriever, work: RetireWork) -> StageSpec:
+    """Delete what a version that is not kept leaves behind."""
+    return _upkeep(version, retriever, Stage.RETIRE).model_copy(update={"retire": work})
+
+
+def _upkeep(version: ModelVersion, retriever: Retriever, stage: Stage) -> StageSpec:
+    return StageSpec(
+        stage=stage,
+        type=version.spec.type,
+        owner=_owner(version),
+        retriever=version.spec.retriever,
+        storage=retriever.spec.storage.uri,
+        config=import_config(retriever, version),
     )
 
 

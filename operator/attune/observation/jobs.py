@@ -7,11 +7,12 @@ from enum import StrEnum
 from typing import Any
 
 from attune.api import labels
-from attune.contract import Progress, Stage, StageResult, last_progress
+from attune.contract import IndexSummary, Progress, Stage, StageResult, combine_digests, last_progress
 from attune.objects import Manifest
 
 CONTAINER = "trainer"
 """The container of a stage's Pod; others may have been put beside it (compute.podTemplate, a mesh)."""
+COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
 
 
 class JobState(StrEnum):
@@ -42,14 +43,18 @@ class SeenJob:
     waiting: str = ""
     pod: str | None = None
     progress: Progress | None = None
+    run: int = 1
+    """Which run of a stage that runs again and again; 1 for the others."""
 
 
 def seen_job(job: Manifest, pods: Sequence[Manifest], log_tail: str = "") -> SeenJob:
     """Read a Job with the Pods it made. `log_tail` is the newest output of its running Pod."""
     meta, spec, status = job["metadata"], job.get("spec", {}), job.get("status", {})
-    pod = newest_pod(pods)
+    indexed = spec.get("completionMode") == "Indexed"
+    pod = _telling_pod(pods) if indexed else newest_pod(pods)
     terminated = _terminated(pod)
     finished = _finished(status)
+    own = StageResult.from_termination_message(terminated.get("message"))
     return SeenJob(
         name=meta["name"],
         uid=meta["uid"],
@@ -60,12 +65,45 @@ def seen_job(job: Manifest, pods: Sequence[Manifest], log_tail: str = "") -> See
         created_at=parse_time(meta["creationTimestamp"]),
         finished_at=parse_time(finished) if finished else None,
         exit_code=terminated.get("exitCode"),
-        result=StageResult.from_termination_message(terminated.get("message")),
+        result=_of_all_shards(int(spec.get("completions", 1)), pods, own) if indexed else own,
         failure=_failure(status, pod, terminated),
         waiting=_waiting(pod),
         pod=pod["metadata"]["name"] if pod else None,
         progress=last_progress(log_tail),
+        run=int(meta["labels"].get(labels.RUN, 1)),
     )
+
+
+def _telling_pod(pods: Sequence[Manifest]) -> Manifest | None:
+    """Of an Indexed Job's Pods: one that failed tells why the Job did; else the newest that still runs, or ran."""
+    phases = {phase: [p for p in pods if p.get("status", {}).get("phase") == phase] for phase in ("Failed", "Running")}
+    return newest_pod(phases["Failed"]) or newest_pod(phases["Running"]) or newest_pod(pods)
+
+
+def _of_all_shards(completions: int, pods: Sequence[Manifest], told: StageResult | None) -> StageResult | None:
+    """The shards' results as one; what the telling Pod said as long as not all of them are there."""
+    done: dict[str, StageResult] = {}
+    for pod in pods:
+        result = StageResult.from_termination_message(_terminated(pod).get("message"))
+        if result is not None and result.succeeded and result.index is not None:
+            done[(pod["metadata"].get("annotations") or {}).get(COMPLETION_INDEX, "")] = result
+    if len(done) < completions or not done:
+        return None if told is not None and told.succeeded else told
+    shards = [result.index for _, result in sorted(done.items()) if result.index is not None]
+    first = next(iter(done.values()))
+    merged = IndexSummary(
+        collection=shards[0].collection,
+        documents=sum(s.documents for s in shards),
+        embedded=sum(s.embedded for s in shards),
+        removed=sum(s.removed for s in shards),
+        digest=combine_digests([s.digest for s in shards]),
+        sampled=sum(s.sampled for s in shards),
+    )
+    message = (
+        f"{merged.documents:,} documents in {merged.collection} by {len(shards)} shards: {merged.embedded:,} embedded, "
+        f"{merged.removed:,} removed."
+    )
+    return first.model_copy(update={"index": merged, "message": message})
 
 
 def newest_pod(pods: Sequence[Manifest]) -> Manifest | None:

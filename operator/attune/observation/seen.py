@@ -1,10 +1,13 @@
 """One frozen value per kind: everything its decision looks at."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
-from attune.api import ModelVersion, Retriever, TrainingJob
+from attune.api import ABTest, ModelVersion, Retriever, TrainingJob
+from attune.objects import Manifest
 from attune.observation.jobs import SeenJob
+from attune.observation.replicas import SeenReplica
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +15,7 @@ class Defaults:
     """The operator's settings that decisions depend on (`FINETUNE_*`, `ATTUNE_*`)."""
 
     trainer_image: str
+    serving_image: str = "attune-serving"
     finetune_enabled: bool = False
     provider: str = "local"
     min_examples: int = 1000
@@ -32,6 +36,8 @@ class SeenTrainingJob:
     stage_jobs: tuple[SeenJob, ...] = ()
     version: ModelVersion | None = None
     active: ModelVersion | None = None
+    first_stage: ModelVersion | None = None
+    """The active embedding version: what a reranker reranks in its evaluation."""
     base_version: ModelVersion | None = None
     """The version that `baseModel: version:NAME` names."""
     taken_numbers: frozenset[int] = frozenset()
@@ -48,14 +54,32 @@ class SeenModelVersion:
     training_job: TrainingJob | None = None
     stage_jobs: tuple[SeenJob, ...] = ()
     active: ModelVersion | None = None
+    first_stage: ModelVersion | None = None
+    siblings: tuple[ModelVersion, ...] = ()
+    """The other versions of its Retriever and type; read only once this one is settled."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeenRetriever:
-    """A Retriever with its versions."""
+    """A Retriever with its versions, the objects that serve it, and what its serving Pods report."""
 
     retriever: Retriever
     defaults: Defaults
     versions: tuple[ModelVersion, ...] = ()
     taken_names: frozenset[str] = frozenset()
     """Names of all ModelVersions in the namespace; read only when version 1 is to be created."""
+    replicas: tuple[SeenReplica, ...] = ()
+    objects: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
+    """(kind, name) → object: what exists of the things that serve it."""
+
+    @property
+    def serving_image(self) -> str:
+        return self.defaults.serving_image
+
+
+@dataclass(frozen=True, slots=True)
+class SeenABTest:
+    """An ABTest and the Retriever whose traffic it splits."""
+
+    test: ABTest
+    retriever: Retriever | None = None

@@ -12,7 +12,6 @@ from attune.api import (
     ABTestStatus,
     ModelVersion,
     Retriever,
-    RetrieverStatus,
     TrainingJob,
     TrainingJobStatus,
     TrainingSchedule,
@@ -91,16 +90,6 @@ def test_acronyms_keep_their_capitals() -> None:
     written = made.to_manifest()["spec"]
     assert written["judge"]["baseURL"] == "http://j/v1"
     assert written["data"]["synthetic"]["maxCostUSD"] == 5
-
-
-def test_promotion_remembers_what_served_before_and_ends_the_test() -> None:
-    first = RetrieverStatus().pointing(ModelType.EMBEDDING, active="v1", promoted_at=NOW)
-    second = first.pointing(ModelType.EMBEDDING, active="v2", promoted_at=NOW)
-    pointer = second.of(ModelType.EMBEDDING)
-    assert pointer is not None
-    assert (pointer.active, pointer.previous, pointer.split) == ("v2", "v1", None)
-    assert second.of(ModelType.RERANKER) is None
-    assert second.pointing(ModelType.EMBEDDING, active="v2", promoted_at=NOW) == second
 
 
 def test_a_summary_is_made_from_the_other_fields_and_never_read() -> None:
