@@ -52,8 +52,10 @@ def end_state(cluster: Cluster, namespace: str) -> dict[str, Any]:
 
 def settled(cluster: Cluster, namespace: str) -> bool:
     job = cluster.get("tj", "tune", "-n", namespace).get("status", {})
-    stages = [v.get("status", {}).get("stage") for v in cluster.get("mv", "-n", namespace)["items"]]
-    return job.get("phase") in {"Succeeded", "Failed"} and sorted(map(str, stages)) == ["active", "staged"]
+    versions = [v.get("status", {}) for v in cluster.get("mv", "-n", namespace)["items"]]
+    stages = sorted(str(v.get("stage")) for v in versions)
+    indexed = all("index" in v for v in versions)
+    return job.get("phase") in {"Succeeded", "Failed"} and stages == ["active", "staged"] and indexed
 
 
 def job_creations(proxy: RecordingProxy) -> int:
@@ -70,7 +72,7 @@ def test_a_kill_before_and_after_every_write_ends_as_the_undisturbed_run(
     assert kills_none == 0
     assert kills >= 30
     assert stormy == calm
-    assert created_calm == job_creations(proxy) == len(calm["jobs"]) == 6
+    assert created_calm == job_creations(proxy) == len(calm["jobs"]) == 8
 
 
 class KillEverywhere:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from attune.contract import StageResult, StageSpec
+from attune.contract import StageResult, StageSpec, corpus_digest
 
 BEHAVIOUR = Path("/mnt/pvc/store/behaviour.json")
 
@@ -64,6 +64,11 @@ def _made(spec: StageSpec) -> dict[str, Any]:
             "intervals": {"ndcgAt10": {"low": 0.05, "high": 0.15}},
         }
         return {"evaluation": {"metrics": metrics, "notMeasured": {"faithfulness": "no judge configured"}}}
+    if spec.index is not None:
+        digest = corpus_digest([("1", "text")])
+        return {"index": {"collection": spec.index.collection, "documents": 1000, "embedded": 1000, "digest": digest}}
+    if spec.retire is not None:
+        return {}
     assert spec.model is not None
     training = {"loss": 0.5, "epochs": 3, "trainingExamples": 1200, "trainingDurationSeconds": 60}
     return {
@@ -71,7 +76,7 @@ def _made(spec: StageSpec) -> dict[str, Any]:
             "uri": spec.model.uri,
             "digest": "sha256:" + "a" * 64,
             "dimensions": 384,
-            "embeddingSpace": "s",
+            "embeddingSpace": f"space of {spec.model.name}",
             "training": training,
         }
     }

@@ -16,12 +16,13 @@ def training_job(name: str = "tune", **spec: Any) -> dict[str, Any]:
 
 
 def manifests(*jobs: dict[str, Any]) -> str:
-    """Two claims, a Retriever, and TrainingJobs (by default one)."""
+    """A claim, a Retriever whose models nobody serves, and TrainingJobs (by default one)."""
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     retriever = {
         "embedding": {"baseModel": "pvc://store/base-model"},
         "storage": {"uri": "pvc://store/attune"},
         "data": {"archive": {"uri": "pvc://store/archive.jsonl"}},
+        "serving": {"deploy": False},
     }
     return yaml.safe_dump_all(
         [
