@@ -181,7 +181,7 @@ def fetch_folder(uri: str, local_dir: Path) -> Path:
 
 def write_bytes(uri: str, data: bytes) -> None:
     """Write one file, whole or not at all; replaces what is there."""
-    place = _writable(uri)
+    place = writable(uri)
     if not place.local:
         _guarded(place, "write", lambda: place.fs.pipe_file(place.path, data))
         return
@@ -196,7 +196,7 @@ def publish_folder(local_dir: Path, uri: str) -> None:
     """Make `local_dir` appear at `uri`, whole or not at all; replaces what is there. It must hold a manifest.json."""
     if not (local_dir / MANIFEST).is_file():
         raise ValueError(f"{local_dir} has no {MANIFEST}: readers would take the published folder for absent")
-    place = _writable(uri)
+    place = writable(uri)
     if place.local:
         _guarded(
             place,
@@ -209,7 +209,7 @@ def publish_folder(local_dir: Path, uri: str) -> None:
 
 def delete(uri: str) -> None:
     """Remove a file or a folder with all in it; nothing there is fine. A published folder first becomes absent."""
-    place = _writable(uri)
+    place = writable(uri)
 
     def remove() -> None:
         with suppress(FileNotFoundError):
@@ -220,7 +220,7 @@ def delete(uri: str) -> None:
     _guarded(place, "delete", remove)
 
 
-def _writable(uri: str) -> Place:
+def writable(uri: str) -> Place:
     place = resolve(uri)
     if place.scheme in {"http", "https"}:
         raise BadConfig(

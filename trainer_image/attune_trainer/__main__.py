@@ -1,4 +1,4 @@
-"""The command line of the trainer image. Pods call `prepare|train|evaluate|import --spec FILE`, people `run`.
+"""The command line of the trainer image. Pods call `prepare|train|evaluate|import|index|retire --spec FILE`, people `run`.
 
 Heavy libraries are imported inside the commands, so that `--help` answers at once.
 """
@@ -70,6 +70,18 @@ def train_command(spec: SpecOption = SPEC) -> None:
 def import_command(spec: SpecOption = SPEC) -> None:
     """Export an existing model as an artifact."""
     _run_stage(Stage.IMPORT, spec)
+
+
+@app.command("index")
+def index_command(spec: SpecOption = SPEC) -> None:
+    """Make a version's collection in the vector store equal to the archive."""
+    _run_stage(Stage.INDEX, spec)
+
+
+@app.command("retire")
+def retire_command(spec: SpecOption = SPEC) -> None:
+    """Delete artifacts and collections of versions that are not kept."""
+    _run_stage(Stage.RETIRE, spec)
 
 
 @app.command("evaluate")

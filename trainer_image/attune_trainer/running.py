@@ -23,6 +23,7 @@ from attune.contract.layout import join
 from attune_retrieval import store
 from attune_trainer import stages
 from attune_trainer.errors import BadConfig, Interrupted, StageError, StoreUnavailable
+from attune_trainer.indexing.shards import shard_of
 from attune_trainer.reporting import Emit, Reporter, print_progress
 from attune_trainer.signals import Termination
 
@@ -132,11 +133,15 @@ def _says(error: BaseException | None, asked: Callable[[BaseException], bool]) -
 
 def result_uri(spec: StageSpec) -> str:
     """Where the result of a stage lies."""
-    return join(stages.layout_of(spec).run(spec.owner.name, spec.owner.uid), spec.stage.value, "result.json")
+    sharded = spec.index is not None and spec.index.shards > 1
+    name = f"result-{shard_of(spec)}.json" if sharded else "result.json"
+    return join(stages.layout_of(spec).run(spec.owner.name, spec.owner.uid), spec.stage.value, name)
 
 
 def _earlier(place: str, spec: StageSpec) -> StageResult | None:
-    """A result of the same work whose output is still there."""
+    """A result of the same work whose output is still there. What follows a changing archive is always looked at again."""
+    if spec.stage in {Stage.INDEX, Stage.RETIRE}:
+        return None
     if not store.exists(place):
         return None
     try:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Outcome = dict[str, Any]
-"""message, and one of dataset, model, evaluation: fields of StageResult."""
+"""message, and at most one of dataset, model, evaluation, index: fields of StageResult."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def layout_of(spec: StageSpec) -> Layout:
 
 def do(work: Work) -> Outcome:
     """Do the stage. Raises a StageError for everything that can be foreseen."""
-    if work.spec.type is not ModelType.EMBEDDING and work.spec.stage is not Stage.PREPARE:
+    if work.spec.type is not ModelType.EMBEDDING and work.spec.stage not in {Stage.PREPARE, Stage.RETIRE}:
         raise BadConfig(
             f"type {work.spec.type.value!r} is not available yet; this trainer does embedding.", reason="NotSupported"
         )
@@ -66,12 +66,9 @@ def do(work: Work) -> Outcome:
         Stage.TRAIN: _train,
         Stage.IMPORT: _import,
         Stage.EVALUATE: _evaluate,
+        Stage.INDEX: _index,
+        Stage.RETIRE: _retire,
     }
-    if work.spec.stage not in stages:
-        raise BadConfig(
-            f"stage {work.spec.stage.value!r} is not available yet; there are {', '.join(stages)}.",
-            reason="NotSupported",
-        )
     return stages[work.spec.stage](work)
 
 
@@ -188,6 +185,24 @@ def _publish(work: Work, model: Any, provenance: "Provenance", training: Trainin
         embedding_space=written.manifest.embedding_space,
         training=training,
     )
+
+
+def _index(work: Work) -> Outcome:
+    from attune_trainer.indexing.build import build_index
+
+    summary = build_index(work.spec, work.scratch, work.reporter, work.termination)
+    part = "" if summary.shard is None else f" in shard {summary.shard}"
+    return {
+        "message": f"{summary.documents:,} documents{part} of {summary.collection}: {summary.embedded:,} embedded, "
+        f"{summary.removed:,} removed.",
+        "index": summary,
+    }
+
+
+def _retire(work: Work) -> Outcome:
+    from attune_trainer.indexing.retire import retire
+
+    return {"message": retire(work.spec)}
 
 
 def tidy(spec: StageSpec) -> None:

@@ -1,6 +1,6 @@
 """The team's articles: from rows to documents. Called by prepare.py."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -29,29 +29,46 @@ class Archive:
 def read_archive(source: ArchiveSource, tally: Tally, *, needs_title: bool) -> Archive:
     """Read, normalize and drop what cannot be used. BadData where the file as a whole is wrong."""
     with open_rows(source.uri, source.format, tally) as file:
-        reader = _Reader(source.fields, tally)
+        reader = _Reader(source.fields, tally, {})
         documents = list(reader.documents(file))
-        file.require(source.fields.id, "id")
-        file.require(source.fields.content, "content")
+        _judge(source, file, tally, anything=bool(documents))
         if needs_title:
             file.require(source.fields.title, "title")
-        if not documents:
-            raise BadData(
-                f"{source.uri}: none of {file.lines} rows is an article; dropped: {tally.sentence()}. "
-                f"{tally.way_out() or 'Each row needs an id, and a content of several words'}",
-                reason="NoArticles",
-            )
         return Archive(documents, file.digest(), file.lines, reader.cut)
+
+
+def stream_archive(source: ArchiveSource, tally: Tally, known: MutableMapping[str, int]) -> Iterator[Document]:
+    """The same documents one by one. `known` remembers the ids (and the hash of each one's content), wherever it wants.
+
+    Raises BadData at the end, where the file as a whole is wrong: take nothing for good before.
+    """
+    with open_rows(source.uri, source.format, tally) as file:
+        anything = False
+        for document in _Reader(source.fields, tally, known).documents(file):
+            anything = True
+            yield document
+        _judge(source, file, tally, anything=anything)
+
+
+def _judge(source: ArchiveSource, file: RowFile, tally: Tally, *, anything: bool) -> None:
+    file.require(source.fields.id, "id")
+    file.require(source.fields.content, "content")
+    if not anything:
+        raise BadData(
+            f"{source.uri}: none of {file.lines} rows is an article; dropped: {tally.sentence()}. "
+            f"{tally.way_out() or 'Each row needs an id, and a content of several words'}",
+            reason="NoArticles",
+        )
 
 
 class _Reader:
     """Keeps what has to be remembered from row to row: the ids, and a hash of each one's content."""
 
-    def __init__(self, fields: ArchiveFields, tally: Tally) -> None:
+    def __init__(self, fields: ArchiveFields, tally: Tally, known: MutableMapping[str, int]) -> None:
         self.fields = fields
         self.tally = tally
         self.cut = 0
-        self._content_of: dict[str, int] = {}
+        self._content_of = known
 
     def documents(self, file: RowFile) -> Iterator[Document]:
         for number, row in file.rows():

@@ -1,23 +1,16 @@
 """BM25 over texts in any language, for mining negatives and as the sanity line of evaluate."""
 
-import re
 from collections.abc import Callable, Sequence
 
 import bm25s  # type: ignore[import-untyped]
 import numpy as np
-from bm25s.stopwords import STOPWORDS_EN  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from attune_trainer.data.normalize import UNSPACED
+from attune_retrieval.words import words as tokens
 
-_TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]{{2,}}")
-_STOP = frozenset(STOPWORDS_EN)
+__all__ = ["Bm25", "tokens"]
+
 _REPORT_EVERY = 512
-
-
-def tokens(text: str) -> list[str]:
-    """Lower-case words of two letters and more without English stop words; scripts without spaces by character."""
-    return [word for word in _TOKEN.findall(text.lower()) if word not in _STOP]
 
 
 class Bm25:

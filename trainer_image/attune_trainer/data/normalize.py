@@ -4,8 +4,9 @@ import re
 import unicodedata
 from itertools import islice
 
+from attune_retrieval.words import UNSPACED
+
 # Scripts written without spaces: each character counts as a word, or a whole Chinese article would be "one word".
-UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")

@@ -1,0 +1,72 @@
+"""A real PostgreSQL with pgvector (the package pgserver) on a port of 127.0.0.1, that can be stopped and started again."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import subprocess
+from pathlib import Path
+
+import pgserver
+import psycopg
+
+BINARIES = Path(pgserver.__file__).parent / "pginstall" / "bin"
+SECONDS = 30
+
+
+class PostgresServer:
+    """Starts at once. As root it runs as `nobody`: PostgreSQL refuses to be root."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "data"
+        self.port = _free_port()
+        self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._user is not None:
+            for path in (folder, *folder.parents):
+                if path.stat().st_uid == 0 and path != Path(path.anchor):
+                    path.chmod(path.stat().st_mode | 0o055)
+            os.chown(folder, self._user.pw_uid, self._user.pw_gid)
+        self._run("initdb", "-D", str(self.home), "-U", "attune", "-A", "trust", "-E", "UTF8", "--no-locale")
+        self.start()
+
+    def start(self) -> None:
+        """Until it answers."""
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.home} -c fsync=off"
+        log = str(self.home / "server.log")
+        self._run("pg_ctl", "-D", str(self.home), "-o", options, "-l", log, "-w", "-t", str(SECONDS), "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """At once, as a crash would; `start` recovers."""
+        self._run("pg_ctl", "-D", str(self.home), "-m", mode, "-w", "stop")
+
+    def database(self, name: str) -> str:
+        """The address of a new, empty database."""
+        with psycopg.connect(f"{self._root}/postgres", autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        return f"{self._root}/{name}"
+
+    @property
+    def _root(self) -> str:
+        return f"postgresql://attune@127.0.0.1:{self.port}"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        extra = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []} if self._user else {}
+        command = [str(BINARIES / program), *arguments]
+        done = subprocess.run(  # type: ignore[call-overload]
+            command,
+            check=False,
+            cwd=self.home.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            **extra,
+        )
+        assert done.returncode == 0, f"{program}: {done.stderr}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
