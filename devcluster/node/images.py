@@ -19,6 +19,7 @@ class Image:
 BUILT_IN = {
     "attune-operator": Image((sys.executable, "-m", "attune")),
     "attune-trainer": Image((sys.executable, "-m", "attune_trainer")),
+    "attune-serving": Image((sys.executable, "-m", "attune_serving")),
     "python": Image((sys.executable,)),
     "busybox": Image(()),
 }

@@ -18,6 +18,7 @@ import httpx
 class Answer:
     """One answered request; `status` 0: the connection failed."""
 
+    number: int
     at: float
     path: str
     status: int
@@ -77,6 +78,7 @@ class Load:
             answer = self._client.post(f"http://{address}{path}", json=body)
             kept = answer.json() if self.keep_bodies and answer.status_code == 200 else None
             done = Answer(
+                number,
                 began,
                 path,
                 answer.status_code,
@@ -87,7 +89,7 @@ class Load:
                 "" if answer.status_code == 200 else answer.text[:300],
             )
         except httpx.HTTPError as error:
-            done = Answer(began, path, 0, time.monotonic() - began, text=repr(error))
+            done = Answer(number, began, path, 0, time.monotonic() - began, text=repr(error))
         with self._lock:
             self.answers.append(done)
 

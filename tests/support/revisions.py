@@ -27,7 +27,6 @@ class Revisions:
         self._server, self._token = cluster["server"], user["token"]
         self._context = ssl.create_default_context(cafile=cluster["certificate-authority"])
         self.all: list[dict[str, Any]] = []
-        self.problems: list[str] = []
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._threads = [
@@ -56,8 +55,9 @@ class Revisions:
                 with urllib.request.urlopen(request, context=self._context, timeout=310) as lines:
                     for line in lines:
                         version = self._take(json.loads(line)) or version
-            except OSError as error:
-                self.problems.append(f"{path}: {error}")
+            except (
+                OSError
+            ):  # also 429, while the API server prepares a new kind: goes on where it was, so nothing is missed
                 self._stopped.wait(0.2)
 
     def _take(self, event: dict[str, Any]) -> str | None:

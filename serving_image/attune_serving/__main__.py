@@ -1,0 +1,167 @@
+"""`attune-serving`: the process of a serving Pod. Settings from the environment; by hand: `attune-serving --config FILE`."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import stamina
+import structlog
+import uvicorn
+
+from attune_serving.answering import Answering
+from attune_serving.app import App
+from attune_serving.batching import BatchLimits
+from attune_serving.cache import Cache
+from attune_serving.kube import in_cluster
+from attune_serving.metrics import Metrics
+from attune_serving.replica import Replica
+from attune_serving.settings import Settings, SettingsError, load_settings
+from attune_serving.shelf import Shelf
+from attune_serving.source import Source
+
+log = structlog.get_logger("attune_serving")
+OK, BAD_SETTINGS, FAILED = 0, 2, 1
+SHUTDOWN_SECONDS = 20
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients keep idle connections (httpx 5 s, many proxies 60 s): who closes first loses no request."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signals: a Pod that is asked to end first says that it is not ready, and goes on for a while."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code."""
+    options = _options(arguments)
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return BAD_SETTINGS
+    _logs(settings.log_level)
+    with contextlib.ExitStack() as stack:
+        if options.config is not None:
+            cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="attune-serving-")))
+            chosen = {"config_file": options.config.absolute(), "config_map": None}
+            settings = settings.model_copy(
+                update=chosen | ({} if "cache" in settings.model_fields_set else {"cache": cache})
+            )
+        if options.port is not None:
+            settings = settings.model_copy(update={"http_port": options.port})
+        return uvicorn_loop(_serve(settings))
+
+
+def uvicorn_loop(work: "asyncio.Future[int] | object") -> int:
+    """Run a coroutine on the fastest event loop there is."""
+    try:
+        import uvloop
+    except ImportError:
+        return int(asyncio.run(work))  # type: ignore[arg-type]
+    return int(uvloop.run(work))  # type: ignore[arg-type]
+
+
+async def _serve(settings: Settings) -> int:
+    metrics = Metrics()
+    cache = Cache(settings.cache)
+    limits = BatchLimits(settings.max_batch_tokens, settings.max_batch_texts, settings.max_queue_tokens)
+    shelf = Shelf(cache, metrics, limits, settings.retry_seconds)
+    replica = Replica(settings.replica, shelf, cache, metrics)
+    answering = Answering(replica, settings)
+    app = App(replica, answering, metrics)
+    api = in_cluster(settings.namespace, settings.api_server) if settings.config_map else None
+    source = asyncio.create_task(Source(replica, api, settings.config_map, settings.config_file).run())
+    server = Server(
+        uvicorn.Config(
+            app.asgi,
+            host=settings.http_host,
+            port=settings.http_port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            backlog=2048,
+            server_header=False,
+        )
+    )
+    ending = asyncio.create_task(_until_told_to_end(server, replica, settings.drain_seconds))
+    serving = asyncio.create_task(server.serve())
+    try:
+        await asyncio.wait([serving, source], return_when=asyncio.FIRST_COMPLETED)
+        if source.done() and not serving.done():
+            log.error("the source of the configuration ended", problem=repr(source.exception()))
+            server.should_exit = True
+            await serving
+            return FAILED
+        return OK if server.started else FAILED
+    finally:
+        for task in (source, ending):
+            task.cancel()
+        await answering.close()
+        await shelf.close()
+        if api is not None:
+            await api.close()
+        log.info("attune serving ended")
+
+
+async def _until_told_to_end(server: Server, replica: Replica, drain_seconds: float) -> None:
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    await server.up.wait()
+    port = server.servers[0].sockets[0].getsockname()[1] if server.servers else 0
+    log.info("attune serving starts", replica=replica.name, port=port)
+    await told.wait()
+    replica.draining = True
+    log.info("draining", seconds=drain_seconds)
+    await asyncio.sleep(drain_seconds)
+    server.should_exit = True
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="attune-serving",
+        description="Serves a Retriever's embedding model, reranker and index. In a Pod it is told by ATTUNE_* variables.",
+    )
+    parser.add_argument("--config", type=Path, help="a ServingConfig as a file, to serve by hand without Kubernetes")
+    parser.add_argument("--port", type=int, help="port to listen on; 0: any free one, named in the log")
+    return parser.parse_args(arguments)
+
+
+def _logs(level: str) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    stamina.instrumentation.set_on_retry_hooks([])
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

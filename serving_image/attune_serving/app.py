@@ -1,0 +1,216 @@
+"""The HTTP side: routes, bodies in, answers and headers out, one place where errors become answers. Made by `__main__`."""
+
+import base64
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any
+
+import orjson
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from attune_serving import forms
+from attune_serving.answering import Answering, Found
+from attune_serving.assign import Assignment
+from attune_serving.metrics import Metrics
+from attune_serving.refusals import Refused, too_large
+from attune_serving.replica import Replica
+
+log = structlog.get_logger(__name__)
+
+JSON = "application/json"
+MOST_METRICS = 64
+OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+
+Headers = dict[str, str]
+Endpoint = Callable[[Any], Awaitable[tuple[Any, Headers, Assignment]]]
+
+
+class App:
+    """Answers requests of one replica. `asgi` is the application."""
+
+    def __init__(self, replica: Replica, answering: Answering, metrics: Metrics) -> None:
+        self._replica = replica
+        self._answering = answering
+        self._metrics = metrics
+        self._metric_names: set[str] = set()
+        posts: dict[str, Endpoint] = {
+            "embeddings": self._embeddings,
+            "rerank": self._rerank,
+            "search": self._search,
+            "feedback": self._feedback,
+        }
+        routes = [Route(f"/v1/{name}", self._post(name, run), methods=["POST"]) for name, run in posts.items()]
+        routes += [
+            Route("/v1/versions", self._versions),
+            Route("/healthz", self._healthz),
+            Route("/readyz", self._readyz),
+            Route("/metrics", self._prometheus),
+        ]
+        self.asgi = Starlette(routes=routes)
+
+    # ---- every POST
+
+    def _post(self, name: str, run: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+        read = forms.READERS[name]
+
+        async def answer(request: Request) -> Response:
+            began, by, status = perf_counter(), Assignment(""), 500
+            try:
+                form = read(await self._body(request), self._answering.settings)
+                body, headers, by = await run(form)
+                status = 200
+                return Response(orjson.dumps(body, option=OPTIONS), 200, headers, JSON)
+            except Refused as refused:
+                status = refused.status
+                return refusal(refused)
+            except ClientDisconnect:
+                status = 499
+                return Response(status_code=499)
+            except Exception as error:
+                log.exception("request failed", endpoint=name, version=by.version)
+                return refusal(Refused(500, "internal", f"{type(error).__name__}: see the log of {self._replica.name}"))
+            finally:
+                self._count(name, by, status, perf_counter() - began)
+
+        return answer
+
+    async def _body(self, request: Request) -> dict[str, Any]:
+        limit = self._answering.settings.max_body_bytes
+        if int(request.headers.get("content-length") or 0) > limit:
+            raise _body_too_large(limit)
+        parts, size = [], 0
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise _body_too_large(limit)
+            parts.append(part)
+        try:
+            body = orjson.loads(b"".join(parts))
+        except orjson.JSONDecodeError as error:
+            raise Refused(400, "invalid_json", f"the body is not JSON: {error}") from error
+        if not isinstance(body, dict):
+            raise Refused(400, "invalid_json", f"the body is {type(body).__name__}, not an object")
+        return body
+
+    def _count(self, endpoint: str, by: Assignment, status: int, seconds: float) -> None:
+        labels = (endpoint, by.version, by.arm or "")
+        self._metrics.requests.labels(*labels, str(status)).inc()
+        if status == 200:
+            self._metrics.seconds.labels(*labels).observe(seconds)
+            if by.test is not None:
+                self._metrics.units.labels(by.version, by.test, by.arm or "").inc()
+        elif status >= 500:
+            self._metrics.errors.labels(*labels).inc()
+
+    # ---- endpoints
+
+    async def _embeddings(self, form: forms.EmbeddingsForm) -> tuple[Any, Headers, Assignment]:
+        done = await self._answering.embed(form)
+        rows: list[Any] = list(done.vectors)
+        if form.encoding == "base64":
+            rows = [base64.b64encode(row.tobytes()).decode() for row in rows]
+        body = {
+            "object": "list",
+            "data": [{"object": "embedding", "index": n, "embedding": row} for n, row in enumerate(rows)],
+            "model": done.by.version,
+            "usage": {"prompt_tokens": done.tokens, "total_tokens": done.tokens},
+        }
+        return body, _headers(done.by, done.collection), done.by
+
+    async def _rerank(self, form: forms.RerankForm) -> tuple[Any, Headers, Assignment]:
+        done = await self._answering.rerank(form)
+        results = [
+            {
+                "index": n,
+                "relevance_score": score,
+                **({"document": {"text": form.documents[n]}} if form.return_documents else {}),
+            }
+            for n, score in done.order
+        ]
+        body = {
+            "model": done.by.version,
+            "results": results,
+            "usage": {"total_tokens": done.tokens},
+            "meta": {"billed_units": {"search_units": 1}},
+        }
+        return body, _headers(done.by, None), done.by
+
+    async def _search(self, form: forms.SearchForm) -> tuple[Any, Headers, Assignment]:
+        done = await self._answering.search(form)
+        headers = _headers(done.by, done.collection)
+        if done.reranked_by is not None:
+            headers["x-attune-reranker"] = done.reranked_by.version
+        return _search_body(done), headers, done.by
+
+    async def _feedback(self, form: forms.FeedbackForm) -> tuple[Any, Headers, Assignment]:
+        """Counted for the version that answered. Names of metrics become labels, so there is a bound on them."""
+        if form.metric not in self._metric_names and len(self._metric_names) >= MOST_METRICS:
+            raise Refused(
+                422, "too_many_metrics", f"{MOST_METRICS} metrics are known already; use one of them", param="metric"
+            )
+        serving = self._replica.serving
+        if form.version is not None and serving is not None and serving.config.version(form.version) is None:
+            raise Refused(404, "version_not_found", f"version {form.version!r} is not served here", param="version")
+        by = Assignment(form.version) if form.version else self._answering.assigned(form.query)
+        self._metric_names.add(form.metric)
+        self._metrics.feedback.labels(by.version, form.metric).inc()
+        self._metrics.feedback_sum.labels(by.version, form.metric).inc(form.value)
+        return {"accepted": True, "version": by.version}, _headers(by, None), by
+
+    async def _versions(self, _: Request) -> Response:
+        return Response(self._replica.report().to_json(), 200, media_type=JSON)
+
+    async def _healthz(self, _: Request) -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    async def _readyz(self, _: Request) -> Response:
+        if self._replica.ready:
+            return Response("ready\n", media_type="text/plain")
+        problem = self._replica.problem
+        why = "draining" if self._replica.draining else problem.message if problem else "no configuration yet"
+        return Response(why + "\n", 503, media_type="text/plain")
+
+    async def _prometheus(self, _: Request) -> Response:
+        body, kind = self._metrics.text()
+        return Response(body, media_type=kind)
+
+
+def refusal(refused: Refused) -> Response:
+    """As an answer."""
+    headers = {} if refused.retry_after is None else {"Retry-After": str(max(1, round(refused.retry_after)))}
+    return Response(orjson.dumps(refused.body()), refused.status, headers, JSON)
+
+
+def _headers(by: Assignment, collection: str | None) -> Headers:
+    headers = {"x-attune-version": by.version}
+    if collection is not None:
+        headers["x-attune-index"] = collection
+    if by.test is not None:
+        headers |= {"x-attune-test": by.test, "x-attune-arm": by.arm or ""}
+    return headers
+
+
+def _search_body(done: Found) -> dict[str, Any]:
+    return {
+        "object": "list",
+        "model": done.by.version,
+        "index": done.collection,
+        "data": [
+            {
+                "id": hit.id,
+                "score": hit.score,
+                "title": hit.title,
+                "content": hit.content,
+                "publishedAt": hit.published_at,
+            }
+            for hit in done.hits
+        ],
+    }
+
+
+def _body_too_large(limit: int) -> Refused:
+    return too_large("body", f"larger than {limit} bytes (ATTUNE_MAX_BODY_BYTES); send fewer texts at once")

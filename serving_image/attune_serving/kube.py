@@ -1,0 +1,121 @@
+"""One ConfigMap, read and watched through the API server: plain HTTP with the Pod's token, no client library. Used by `source`."""
+
+import json
+import os
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+WATCH_SECONDS = 240
+CONNECT_SECONDS = 3.0
+GONE = 410
+
+
+class ConfigMapGone(Exception):
+    """The API server answers, and there is no such ConfigMap, or it lacks the key."""
+
+
+class WatchEnded(Exception):
+    """The stream is over. `healthy`: the server ended it, as it does now and then."""
+
+    def __init__(self, message: str, *, healthy: bool = False) -> None:
+        super().__init__(message)
+        self.healthy = healthy
+
+
+class ApiServer:
+    """One namespace of one API server."""
+
+    def __init__(self, address: str, namespace: str, *, token_file: Path | None, ca_file: Path | None) -> None:
+        verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
+        self._token_file = token_file
+        self._root = f"{address.rstrip('/')}/api/v1/namespaces/{namespace}/configmaps"
+        timeout = httpx.Timeout(CONNECT_SECONDS, read=WATCH_SECONDS + 30)
+        self._client = httpx.AsyncClient(verify=verify, timeout=timeout, trust_env=False)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def config_map(self, name: str, key: str) -> AsyncIterator[str]:
+        """Its text now, and after each change. Raises ConfigMapGone, or WatchEnded for everything else."""
+        try:
+            version, text = await self._now(name, key)
+            yield text
+            while True:
+                async for changed, version_ in self._changes(name, version):
+                    version = version_
+                    if changed is not None:
+                        yield _text(changed, name, key)
+        except (httpx.HTTPError, ValueError) as error:
+            raise WatchEnded(f"{self._root}/{name}: {type(error).__name__}: {error}") from error
+
+    async def _now(self, name: str, key: str) -> tuple[str, str]:
+        answer = await self._client.get(f"{self._root}/{name}", headers=self._headers(), timeout=10)
+        if answer.status_code == 404:
+            raise ConfigMapGone(f"ConfigMap {name}")
+        if answer.status_code != 200:
+            raise WatchEnded(f"{self._root}/{name}: HTTP {answer.status_code}: {answer.text[:200]}")
+        found = answer.json()
+        return found["metadata"]["resourceVersion"], _text(found, name, key)
+
+    async def _changes(self, name: str, version: str) -> AsyncIterator[tuple[dict[str, Any] | None, str]]:
+        """(changed object or None for a bookmark, resourceVersion) until the server ends the stream."""
+        query = {
+            "watch": "1",
+            "fieldSelector": f"metadata.name={name}",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        async with self._client.stream("GET", self._root, params=query, headers=self._headers()) as lines:
+            if lines.status_code != 200:
+                text = (await lines.aread()).decode(errors="replace")[:200]
+                raise WatchEnded(
+                    f"watch of {name}: HTTP {lines.status_code}: {text}", healthy=lines.status_code == GONE
+                )
+            async for line in lines.aiter_lines():
+                if not line.strip():
+                    continue
+                event = json.loads(line)
+                kind, thing = event["type"], event["object"]
+                if kind == "ERROR":
+                    raise WatchEnded(f"watch of {name}: {thing.get('message')}", healthy=thing.get("code") == GONE)
+                if kind == "DELETED":
+                    raise ConfigMapGone(f"ConfigMap {name} was deleted")
+                yield (None if kind == "BOOKMARK" else thing), thing["metadata"]["resourceVersion"]
+
+    def _headers(self) -> dict[str, str]:
+        """The token is read each time: kubelet renews it."""
+        if self._token_file is None:
+            return {}
+        try:
+            return {"Authorization": f"Bearer {self._token_file.read_text().strip()}"}
+        except OSError as error:
+            raise WatchEnded(f"{self._token_file}: {error.strerror}") from error
+
+
+def _text(thing: dict[str, Any], name: str, key: str) -> str:
+    text = (thing.get("data") or {}).get(key)
+    if text is None:
+        raise ConfigMapGone(f"ConfigMap {name} has no key {key}")
+    return str(text)
+
+
+def in_cluster(namespace: str | None, address: str | None) -> ApiServer | None:
+    """The API server that this Pod belongs to, or the one at `address`; None outside of a cluster."""
+    host = os.environ.get("KUBERNETES_SERVICE_HOST")
+    if address is None and host is None:
+        return None
+    if address is None and host is not None:
+        shown = f"[{host}]" if ":" in host else host
+        address = f"https://{shown}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}"
+    token, ca = ACCOUNT / "token", ACCOUNT / "ca.crt"
+    own = ACCOUNT / "namespace"
+    space = namespace or (own.read_text().strip() if own.is_file() else "default")
+    return ApiServer(
+        str(address), space, token_file=token if token.is_file() else None, ca_file=ca if ca.is_file() else None
+    )

@@ -1,0 +1,38 @@
+"""Errors that clients see: a status, a word for programs, a sentence with the way out. OpenAI's form, on every endpoint."""
+
+from typing import Any
+
+
+class Refused(Exception):
+    """A request that is not answered. `param` is the field it is about."""
+
+    def __init__(
+        self, status: int, code: str, message: str, *, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+        self.retry_after = retry_after
+
+    def body(self) -> dict[str, Any]:
+        """`{"error": {"message", "type", "param", "code"}}`."""
+        kind = "invalid_request_error" if self.status < 500 and self.status != 429 else "server_error"
+        if self.status == 429:
+            kind = "rate_limit_error"
+        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+
+
+def invalid(param: str, message: str) -> Refused:
+    """A field with a value that is not allowed."""
+    return Refused(400, "invalid_value", f"{param}: {message}", param=param)
+
+
+def too_large(param: str, message: str) -> Refused:
+    """A request above a limit of this server."""
+    return Refused(413, "too_large", f"{param}: {message}", param=param)
+
+
+def not_ready() -> Refused:
+    """Nothing is served yet."""
+    return Refused(503, "not_ready", "no version is loaded yet; /readyz says when one is", retry_after=2)

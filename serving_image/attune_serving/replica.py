@@ -1,0 +1,177 @@
+"""What answers now. The newest configuration is followed as soon as every version that it points to may answer; until then, and
+whatever is away or wrong, the last one goes on. A request holds the `Serving` it began with, from embedding to search.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+from pydantic import ValidationError
+
+from attune.contract import ModelType, ReplicaReport, ServedModel, ServingConfig
+from attune_serving.cache import Cache
+from attune_serving.metrics import Metrics
+from attune_serving.shelf import Loaded, Shelf
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A configuration, and all of its versions that may answer. Replaced as a whole, never changed."""
+
+    config: ServingConfig
+    versions: Mapping[str, Loaded]
+
+    def of(self, model_type: ModelType) -> ServedModel | None:
+        return self.config.of(model_type)
+
+
+@dataclass
+class Problem:
+    """Why the newest configuration is not followed."""
+
+    reason: str
+    message: str
+
+
+@dataclass
+class Replica:
+    """One serving process: what it was told, and what it acts by. `follow` and `read` are called on the event loop."""
+
+    name: str
+    shelf: Shelf
+    cache: Cache
+    metrics: Metrics
+    serving: Serving | None = None
+    told: ServingConfig | None = None
+    problem: Problem | None = None
+    draining: bool = False
+    _sweeps: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.shelf.on_change = self.update
+        self.metrics.watch(lambda: self.shelf.reports(self.told), self.shelf.depths)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests may be sent here."""
+        return self.serving is not None and not self.draining
+
+    def read(self, text: str | None, source: str) -> None:
+        """A configuration as it was found, or that there is none. What cannot be followed is said, and changes nothing."""
+        if text is None:
+            self._complain("ConfigMissing", f"{source}: there is none; the last one is followed")
+            return
+        try:
+            told = ServingConfig.from_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the document"
+            self._complain("ConfigInvalid", f"{source}: {where}: {first['msg']}; the last one is followed")
+            return
+        if missing := unknown(told):
+            self._complain(
+                "UnknownVersion", f"{source}: it points to {missing}, which it does not list; the last one is followed"
+            )
+            return
+        self.follow(told)
+
+    def follow(self, told: ServingConfig) -> None:
+        """Act by it as soon as that is possible."""
+        if told != self.told:
+            log.info("configuration read", generation=told.generation, digest=told.digest())
+        self.told = told
+        self.shelf.want(told, self.serving.config if self.serving else None)
+        self.update()
+
+    def update(self) -> None:
+        """Something became ready, or failed: swap, if everything that is pointed to may answer."""
+        told = self.told
+        if told is None:
+            return
+        waiting = [
+            name
+            for name in pointed_to(told)
+            if (version := told.version(name)) is None or self.shelf.ready(version, told) is None
+        ]
+        if waiting:
+            self._waits(told, waiting)
+            return
+        versions = {v.name: loaded for v in told.versions if (loaded := self.shelf.ready(v, told)) is not None}
+        before = self.serving
+        if before is None or before.config != told or dict(before.versions) != versions:
+            self.serving = Serving(told, versions)
+        if before is None or before.config != told:
+            self._swapped(before, told)
+        self._solved()
+
+    def report(self) -> ReplicaReport:
+        """GET /v1/versions."""
+        acting = self.serving.config if self.serving else None
+        models = {t: acting.of(t) if acting else None for t in ModelType}
+        return ReplicaReport(
+            replica=self.name,
+            namespace=self.told.namespace if self.told else None,
+            retriever=self.told.retriever if self.told else None,
+            generation=acting.generation if acting else None,
+            config_digest=self.told.digest() if self.told else None,
+            problem=self.problem.message if self.problem else None,
+            active={t.value: model.active for t, model in models.items() if model is not None},
+            versions=self.shelf.reports(self.told),
+        )
+
+    def _swapped(self, before: Serving | None, told: ServingConfig) -> None:
+        self.metrics.swaps.inc()
+        self.metrics.generation.set(told.generation)
+        active = {t.value: m.active for t in ModelType if (m := told.of(t)) is not None}
+        log.info("serves", generation=told.generation, active=active, first=before is None)
+        self.shelf.want(told, None)
+        task = asyncio.create_task(self._tidy(told))
+        self._sweeps.add(task)
+        task.add_done_callback(self._sweeps.discard)
+
+    async def _tidy(self, told: ServingConfig) -> None:
+        """Keep this configuration and its artifacts on disk, and no others."""
+        keep = self.shelf.digests()
+        with suppress(OSError):
+            await asyncio.to_thread(self.cache.remember, told)
+            await asyncio.to_thread(self.cache.sweep, keep)
+
+    def _waits(self, told: ServingConfig, waiting: list[str]) -> None:
+        reports = {r.name: r for r in self.shelf.reports(told)}
+        words = [
+            f"{name} is {reports[name].state.value}" + (f" ({reports[name].reason})" if reports[name].reason else "")
+            for name in waiting
+            if name in reports
+        ]
+        failed = next((reports[n].reason for n in waiting if n in reports and reports[n].reason), None)
+        since = f"generation {self.serving.config.generation} goes on" if self.serving else "nothing is served yet"
+        self.problem = Problem(failed or "Loading", f"generation {told.generation} waits: {', '.join(words)}; {since}")
+        self.metrics.said(self.problem.message, self.problem.reason)
+
+    def _complain(self, reason: str, message: str) -> None:
+        if self.problem is None or self.problem.message != message:
+            log.warning("configuration not followed", reason=reason, problem=message)
+        self.problem = Problem(reason, message)
+        self.metrics.said(message, reason)
+
+    def _solved(self) -> None:
+        self.problem = None
+        self.metrics.said(None, None)
+
+
+def pointed_to(config: ServingConfig) -> list[str]:
+    """Names that must be able to answer before this configuration is followed."""
+    models = [m for t in ModelType if (m := config.of(t)) is not None]
+    names = [
+        n for m in models for n in (m.active, m.previous, m.split.challenger if m.split else None) if n is not None
+    ]
+    return list(dict.fromkeys(names))
+
+
+def unknown(config: ServingConfig) -> str:
+    """Names that are pointed to and not listed."""
+    return ", ".join(name for name in pointed_to(config) if config.version(name) is None)

@@ -1,0 +1,269 @@
+"""Promotion and the way back with everything real: control plane, operator, index stage, two serving replicas, 200 requests a second."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from attune.contract import ModelType, ServingConfig
+from attune_retrieval.artifact import open_verified
+from devcluster import Cluster
+from load import Answer, Load, failures
+from operator_process import OperatorProcess
+from recording_proxy import RecordingProxy
+from revisions import Revisions, assert_invariants
+from tiny_bert import build_tiny_model, sentences, write_jsonl
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+API = "attune.dev/v1alpha1"
+SECONDS = 240
+QUERIES = [query for query, _ in sentences()]
+
+
+class World:
+    """A namespace with a volume, a Retriever over tiny models, and its serving Pods."""
+
+    def __init__(self, cluster: Cluster, namespace: str, folder: Path) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        cluster.kubectl("create", "namespace", namespace)
+        self.revisions = Revisions(cluster.kubeconfig, namespace).start()
+        known = yaml.safe_load(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]
+        self.proxy = RecordingProxy(known["server"], known["certificate-authority"]).start()
+        self.operator = OperatorProcess(cluster.kubeconfig, namespace, folder, server=self.proxy.url)
+        self.proxy.kill = self.operator.kill
+        self._fill()
+
+    def _fill(self) -> None:
+        claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        self.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "docs"}, "spec": claim})
+        self.cluster.kubectl(
+            "wait", "--for=jsonpath={.status.phase}=Bound", "pvc/docs", "-n", self.namespace, "--timeout=30s"
+        )
+        self.volume = self.cluster.claim_folder(self.namespace, "docs")
+        rows = [
+            {"id": f"d{n:03}", "title": query, "content": text, "publishedAt": f"2026-01-{n % 28 + 1:02}"}
+            for n, (query, text) in enumerate(sentences())
+        ]
+        write_jsonl(self.volume / "archive.jsonl", rows)
+        for number in (1, 2, 3):
+            built = build_tiny_model(self.folder / f"tiny-{number}", seed=number)
+            shutil.copytree(built, self.volume / f"base-{number}")
+
+    def apply(self, thing: dict[str, Any]) -> None:
+        self.cluster.kubectl("apply", "-n", self.namespace, "-f", "-", stdin=yaml.safe_dump(thing))
+
+    def retriever(self, **spec: Any) -> None:
+        known = {
+            "embedding": {"baseModel": "pvc://docs/base-1"},
+            "storage": {"uri": "pvc://docs/store"},
+            "data": {"archive": {"uri": "pvc://docs/archive.jsonl"}},
+            "serving": {"replicas": 2},
+        }
+        self.apply({"apiVersion": API, "kind": "Retriever", "metadata": {"name": "news"}, "spec": known | spec})
+
+    def version(self, name: str, number: int) -> None:
+        """An import by hand: another model, another embedding space."""
+        spec = {
+            "retriever": "news",
+            "type": "embedding",
+            "version": number,
+            "baseModel": f"pvc://docs/base-{number}",
+            "artifact": {"uri": f"pvc://docs/versions/{name}"},
+            "source": {"import": f"pvc://docs/base-{number}"},
+        }
+        self.apply({"apiVersion": API, "kind": "ModelVersion", "metadata": {"name": name}, "spec": spec})
+
+    def ask(self, name: str, request_id: str) -> None:
+        patch = f'{{"spec": {{"promotion": {{"requestID": "{request_id}"}}}}}}'
+        self.cluster.kubectl("patch", "mv", name, "-n", self.namespace, "--type=merge", "-p", patch)
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        return self.cluster.get(kind, name, "-n", self.namespace)
+
+    def first(self) -> str:
+        """The name of version 1, once it is active."""
+        found = self.until("rtr", "news", lambda r: (r.get("status", {}).get("embedding") or {}).get("active"))
+        return str(found["status"]["embedding"]["active"])
+
+    def until(
+        self, kind: str, name: str, wanted: Callable[[dict[str, Any]], Any], *, revive: bool = False
+    ) -> dict[str, Any]:
+        end = time.monotonic() + SECONDS
+        while True:
+            thing = self.get(kind, name)
+            if wanted(thing):
+                return thing
+            if revive and not self.operator.running:
+                self.operator.start()
+            assert self.operator.running, self.operator.log[-3000:]
+            assert time.monotonic() < end, yaml.safe_dump(thing.get("status")) + self.operator.log[-2000:]
+            time.sleep(0.1)
+
+    def addresses(self) -> list[str]:
+        """Of the serving Pods that are ready, as a Service would have them."""
+        pods = self.cluster.get("pods", "-n", self.namespace, "-l", "attune.dev/component=serving")["items"]
+        ready = [
+            p
+            for p in pods
+            if not p["metadata"].get("deletionTimestamp")
+            and any(c["type"] == "Ready" and c["status"] == "True" for c in p.get("status", {}).get("conditions") or [])
+        ]
+        return [f"{p['status']['podIP']}:8000" for p in ready]
+
+    def serves(self, generation: int, *, revive: bool = False) -> None:
+        def follows(retriever: dict[str, Any]) -> bool:
+            conditions = {c["type"]: c for c in retriever.get("status", {}).get("conditions") or []}
+            serving = conditions.get("Serving")
+            return bool(serving) and serving["message"] == f"2 replicas serve generation {generation}"
+
+        self.until("rtr", "news", follows, revive=revive)
+
+    def close(self) -> None:
+        self.operator.kill()
+        self.proxy.stop()
+        self.revisions.stop()
+        self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
+
+
+@pytest.fixture
+def world(cluster: Cluster, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
+    made = World(cluster, f"promote-{abs(hash(request.node.nodeid)) % 10**8}", tmp_path / "world")
+    yield made
+    made.close()
+
+
+class Right:
+    """Knows which vector each version gives, and which document is nearest in its space: what an answer must agree with."""
+
+    def __init__(self, world: World, names: list[str]) -> None:
+        self.documents = [text for _, text in sentences()]
+        self.vectors: dict[str, Any] = {}
+        self.queries: dict[str, Any] = {}
+        self.collections: dict[str, str] = {}
+        for name in names:
+            status = world.get("mv", name)["status"]
+            folder = world.volume / status["artifact"]["uri"].removeprefix("pvc://docs/")
+            encoder = open_verified(folder, status["artifact"]["digest"]).encoder
+            self.queries[name] = encoder.encode(QUERIES, "query")
+            self.vectors[name] = encoder.encode(self.documents, "document")
+            self.collections[name] = status["index"]["collection"]
+
+    def check(self, answer: Answer) -> None:
+        """The vector is that of the version it names; the hits are the nearest of that version's own space."""
+        query = self.queries[answer.version][answer.number % len(QUERIES)]
+        assert answer.collection == self.collections[answer.version]
+        if answer.path == "/v1/embeddings":
+            assert float(np.dot(answer.body["data"][0]["embedding"], query)) > 0.999
+            return
+        scores = self.vectors[answer.version] @ query
+        for hit in answer.body["data"]:
+            assert abs(hit["score"] - float(scores[int(hit["id"][1:])])) < 2e-3
+        assert answer.body["data"][0]["score"] >= float(scores.max()) - 2e-3
+
+
+def asked(number: int) -> tuple[str, dict[str, Any]]:
+    """Embeddings and searches by turns; the number finds the query again."""
+    query = QUERIES[number % len(QUERIES)]
+    if number % 2:
+        return "/v1/embeddings", {"input": query, "input_type": "query", "user": str(number)}
+    return "/v1/search", {"query": query, "top_k": 3, "hybrid": False, "user": str(number)}
+
+
+def test_no_request_is_lost_or_answered_wrongly_through_promotion_rollback_and_restarts(world: World) -> None:
+    world.operator.start()
+    world.retriever()
+    one = world.first()
+    world.serves(1)
+    addresses = world.addresses()
+    assert len(addresses) == 2
+    load = Load(where=lambda: addresses, make=asked, rate=200).start()
+    try:
+        world.version("two", 2)
+        world.until("mv", "two", lambda v: v.get("status", {}).get("index"))
+        right = Right(world, [one, "two"])
+        world.ask("two", "r1")
+        world.serves(2)
+        world.operator.kill()
+        time.sleep(1)
+        world.operator.start()
+        world.ask(one, "back")
+        world.serves(3)
+        world.ask("two", "r2")
+        world.serves(4)
+        assert world.operator.stop() == 0
+        time.sleep(1)
+        world.operator.start()
+        time.sleep(1)
+    finally:
+        answers = load.stop()
+    assert failures(answers) == {}
+    assert len(answers) > 1000
+    for answer in answers:
+        right.check(answer)
+    assert {a.version for a in answers} == {one, "two"}
+    switches = [a.version for a in answers]
+    assert switches[0] == one
+    assert switches[-1] == "two"
+    assert_invariants(world.revisions.stop())
+
+
+class KillEverywhere:
+    """Kills at the first try of each write before it is passed on, at the second after; the third is let through."""
+
+    def __init__(self) -> None:
+        self.tries: dict[tuple[str, str], int] = {}
+        self.kills: list[tuple[str, str, str]] = []
+        self.armed = False
+
+    def __call__(self, verb: str, path: str, body: bytes) -> str | None:
+        if not self.armed:
+            return None
+        write = verb, path.rpartition("/namespaces/")[2] + str(hash(_stable(body)))
+        self.tries[write] = self.tries.get(write, 0) + 1
+        when = {1: "before", 2: "after"}.get(self.tries[write])
+        if when is not None:
+            self.kills.append((when, verb, path))
+        return when
+
+
+def _stable(body: bytes) -> bytes:
+    import re
+
+    return re.sub(rb'[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z|"resourceVersion": ?"[0-9]+"', b"", body)
+
+
+def test_killed_before_and_after_each_write_it_ends_promoted_and_back_and_never_between(world: World) -> None:
+    world.operator.start()
+    world.retriever()
+    one = world.first()
+    world.version("two", 2)
+    world.until("mv", "two", lambda v: v.get("status", {}).get("index"))
+    world.serves(1)
+    killer = KillEverywhere()
+    world.proxy.plan = killer
+    killer.armed = True
+    world.ask("two", "r1")
+    world.until("mv", "two", lambda v: v["status"].get("stage") == "active", revive=True)
+    world.serves(2, revive=True)
+    world.ask(one, "back")
+    world.until("mv", "two", lambda v: v["status"].get("stage") == "failed", revive=True)
+    world.until("mv", one, lambda v: v["status"].get("promotion", {}).get("result") == "RolledBack", revive=True)
+    world.serves(3, revive=True)
+    killer.armed = False
+    assert len(killer.kills) >= 16, killer.kills
+    retriever = world.get("rtr", "news")["status"]
+    assert [c["version"] for c in retriever["changes"]] == [one, "two", one]
+    assert retriever["embedding"]["active"] == one
+    told = ServingConfig.from_json(world.get("configmap", "news-serving")["data"]["serving.json"])
+    assert told.of(ModelType.EMBEDDING).active == one  # type: ignore[union-attr]
+    assert_invariants(world.revisions.stop())

@@ -1,0 +1,69 @@
+"""Two tiny artifacts of two embedding spaces, a collection each, and real serving processes over them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
+
+from artifacts import Made, tiny_artifact
+from attune.contract import IndexSpec
+from attune_retrieval.artifact import open_verified
+from attune_retrieval.index import Document, Identity, open_store
+from serving_process import ServingProcess
+from tiny_bert import sentences
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Made, Made]:
+    folder = tmp_path_factory.mktemp("artifacts")
+    return tiny_artifact(folder, "emb-v1"), tiny_artifact(folder, "emb-v2", seed=1)
+
+
+@pytest.fixture
+def one(artifacts: tuple[Made, Made]) -> Made:
+    return artifacts[0]
+
+
+@pytest.fixture
+def two(artifacts: tuple[Made, Made]) -> Made:
+    return artifacts[1]
+
+
+@pytest.fixture(scope="session")
+def index(tmp_path_factory: pytest.TempPathFactory, artifacts: tuple[Made, Made]) -> IndexSpec:
+    """Both collections, `c_emb_v1` and `c_emb_v2`, of the same 120 documents."""
+    spec = IndexSpec(store="lancedb", uri=f"file://{tmp_path_factory.mktemp('index')}")
+    store = open_store(spec)
+    documents = [
+        Document(f"d{n:03}", query, text, f"2026-01-{n % 28 + 1:02}T00:00:00+00:00")
+        for n, (query, text) in enumerate(sentences())
+    ]
+    for made in artifacts:
+        collection = store.create(collection_of(made), Identity(made.space, made.dimensions))
+        encoder = open_verified(made.folder, made.digest).encoder
+        collection.write(documents, encoder.encode([d.content for d in documents], "document"), new=True)
+        collection.finish()
+    store.close()
+    return spec
+
+
+def collection_of(made: Made) -> str:
+    return f"c_{made.name.replace('-', '_')}"
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Callable[..., ServingProcess]]:
+    started: list[ServingProcess] = []
+
+    def make(name: str = "pod", **settings: str) -> ServingProcess:
+        started.append(ServingProcess(tmp_path / name, **settings))
+        return started[-1]
+
+    yield make
+    for one_ in started:
+        one_.kill()
