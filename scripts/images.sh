@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the images and checks them: `make images`, or scripts/images.sh operator (or trainer) for one.
+# Builds the images and checks them: `make images`, or scripts/images.sh operator (or trainer, or serving) for one.
 # docker or podman where an engine answers; otherwise buildah without any daemon, on a base image made by debootstrap.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,7 +23,8 @@ dockerfile() {
     case "$1" in
         operator) echo operator/Dockerfile ;;
         trainer) echo trainer_image/Dockerfile ;;
-        *) die "no image named $1; there are: operator, trainer" ;;
+        serving) echo serving_image/Dockerfile ;;
+        *) die "no image named $1; there are: operator, trainer, serving" ;;
     esac
 }
 
@@ -79,7 +80,7 @@ if [ "$ENGINE" = buildah ]; then
     install_buildah
     export BUILDAH_ISOLATION=chroot
 fi
-[ $# -gt 0 ] || set -- operator trainer
+[ $# -gt 0 ] || set -- operator trainer serving
 for image in "$@"; do
     file="$(dockerfile "$image")"
     build "$file" "attune-$image:$VERSION"

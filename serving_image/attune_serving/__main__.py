@@ -118,8 +118,6 @@ async def _serve(settings: Settings) -> int:
             task.cancel()
         await answering.close()
         await shelf.close()
-        if api is not None:
-            await api.close()
         log.info("attune serving ended")
 
 

@@ -1,18 +1,33 @@
 """One ConfigMap, read and watched through the API server: plain HTTP with the Pod's token, no client library. Used by `source`."""
 
+import asyncio
 import json
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-WATCH_SECONDS = 240
+WATCH_SECONDS = 60
+"""A watch is asked to end after so long. One that says nothing for a quarter longer is dead, whatever the socket says."""
+SHORTEST_WATCH_SECONDS = 1.0
+"""A server (or a proxy) that ends every watch at once is not asked more often than this."""
 CONNECT_SECONDS = 3.0
 GONE = 410
+KEEP_ALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, name)
+    ),
+]
+"""A peer that vanished without a word is noticed in 20 seconds: a rollback must not wait for a timeout."""
 
 
 class ConfigMapGone(Exception):
@@ -31,30 +46,38 @@ class ApiServer:
     """One namespace of one API server."""
 
     def __init__(self, address: str, namespace: str, *, token_file: Path | None, ca_file: Path | None) -> None:
-        verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
         self._token_file = token_file
+        self._ca_file = ca_file
         self._root = f"{address.rstrip('/')}/api/v1/namespaces/{namespace}/configmaps"
-        timeout = httpx.Timeout(CONNECT_SECONDS, read=WATCH_SECONDS + 30)
-        self._client = httpx.AsyncClient(verify=verify, timeout=timeout, trust_env=False)
-
-    async def close(self) -> None:
-        await self._client.aclose()
 
     async def config_map(self, name: str, key: str) -> AsyncIterator[str]:
         """Its text now, and after each change. Raises ConfigMapGone, or WatchEnded for everything else."""
         try:
-            version, text = await self._now(name, key)
-            yield text
-            while True:
-                async for changed, version_ in self._changes(name, version):
-                    version = version_
-                    if changed is not None:
-                        yield _text(changed, name, key)
-        except (httpx.HTTPError, ValueError) as error:
+            async with self._client() as client:
+                version, text = await self._now(client, name, key)
+                yield text
+                while True:
+                    began = monotonic()
+                    async for changed, version_ in self._changes(client, name, version):
+                        version = version_
+                        if changed is not None:
+                            yield _text(changed, name, key)
+                    await asyncio.sleep(max(0.0, SHORTEST_WATCH_SECONDS - (monotonic() - began)))
+        except (httpx.HTTPError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            # The last four: JSON that is none, or not what an API server sends; a proxy's page, say.
             raise WatchEnded(f"{self._root}/{name}: {type(error).__name__}: {error}") from error
 
-    async def _now(self, name: str, key: str) -> tuple[str, str]:
-        answer = await self._client.get(f"{self._root}/{name}", headers=self._headers(), timeout=10)
+    def _client(self) -> httpx.AsyncClient:
+        """A client for one list and its watches. The authority is read each time, as it may be renewed."""
+        verify: ssl.SSLContext | bool = (
+            ssl.create_default_context(cafile=str(self._ca_file)) if self._ca_file is not None else True
+        )
+        transport = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, socket_options=KEEP_ALIVE)
+        timeout = httpx.Timeout(CONNECT_SECONDS, read=1.25 * WATCH_SECONDS)
+        return httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False)
+
+    async def _now(self, client: httpx.AsyncClient, name: str, key: str) -> tuple[str, str]:
+        answer = await client.get(f"{self._root}/{name}", headers=self._headers(), timeout=10)
         if answer.status_code == 404:
             raise ConfigMapGone(f"ConfigMap {name}")
         if answer.status_code != 200:
@@ -62,7 +85,9 @@ class ApiServer:
         found = answer.json()
         return found["metadata"]["resourceVersion"], _text(found, name, key)
 
-    async def _changes(self, name: str, version: str) -> AsyncIterator[tuple[dict[str, Any] | None, str]]:
+    async def _changes(
+        self, client: httpx.AsyncClient, name: str, version: str
+    ) -> AsyncIterator[tuple[dict[str, Any] | None, str]]:
         """(changed object or None for a bookmark, resourceVersion) until the server ends the stream."""
         query = {
             "watch": "1",
@@ -71,7 +96,7 @@ class ApiServer:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_SECONDS),
         }
-        async with self._client.stream("GET", self._root, params=query, headers=self._headers()) as lines:
+        async with client.stream("GET", self._root, params=query, headers=self._headers()) as lines:
             if lines.status_code != 200:
                 text = (await lines.aread()).decode(errors="replace")[:200]
                 raise WatchEnded(

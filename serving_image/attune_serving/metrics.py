@@ -79,11 +79,11 @@ class Metrics:
         """Read loaded versions and queues whenever the metrics are."""
         self.registry.register(_Loaded(reports, depths))
 
-    def said(self, problem: str | None, reason: str | None) -> None:
-        """The configuration is followed (None), or why not."""
+    def said(self, reason: str | None) -> None:
+        """The newest configuration is followed (None), or why not, in one word."""
         self.problem.clear()
-        if problem is not None:
-            self.problem.labels(reason or "Unknown").set(1)
+        if reason is not None:
+            self.problem.labels(reason).set(1)
 
     def forget(self, version: str) -> None:
         """A version is not loaded any more: its series of the model go, counters of requests stay."""

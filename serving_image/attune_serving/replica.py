@@ -49,6 +49,8 @@ class Replica:
     told: ServingConfig | None = None
     problem: Problem | None = None
     draining: bool = False
+    _unreadable: Problem | None = None
+    """What is wrong with the newest configuration; versions that become ready meanwhile do not mend that."""
     _sweeps: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -63,20 +65,19 @@ class Replica:
     def read(self, text: str | None, source: str) -> None:
         """A configuration as it was found, or that there is none. What cannot be followed is said, and changes nothing."""
         if text is None:
-            self._complain("ConfigMissing", f"{source}: there is none; the last one is followed")
+            self._complain("ConfigMissing", f"{source}: there is none")
             return
         try:
             told = ServingConfig.from_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the document"
-            self._complain("ConfigInvalid", f"{source}: {where}: {first['msg']}; the last one is followed")
+            self._complain("ConfigInvalid", f"{source}: {where}: {first['msg']}")
             return
         if missing := unknown(told):
-            self._complain(
-                "UnknownVersion", f"{source}: it points to {missing}, which it does not list; the last one is followed"
-            )
+            self._complain("UnknownVersion", f"{source}: it points to {missing}, which it does not list")
             return
+        self._unreadable = None
         self.follow(told)
 
     def follow(self, told: ServingConfig) -> None:
@@ -106,7 +107,7 @@ class Replica:
             self.serving = Serving(told, versions)
         if before is None or before.config != told:
             self._swapped(before, told)
-        self._solved()
+        self._say(self._unreadable)
 
     def report(self) -> ReplicaReport:
         """GET /v1/versions."""
@@ -149,18 +150,20 @@ class Replica:
         ]
         failed = next((reports[n].reason for n in waiting if n in reports and reports[n].reason), None)
         since = f"generation {self.serving.config.generation} goes on" if self.serving else "nothing is served yet"
-        self.problem = Problem(failed or "Loading", f"generation {told.generation} waits: {', '.join(words)}; {since}")
-        self.metrics.said(self.problem.message, self.problem.reason)
+        message = f"generation {told.generation} waits: {', '.join(words)}; {since}"
+        self._say(self._unreadable or Problem(failed or "Loading", message))
 
-    def _complain(self, reason: str, message: str) -> None:
-        if self.problem is None or self.problem.message != message:
-            log.warning("configuration not followed", reason=reason, problem=message)
-        self.problem = Problem(reason, message)
-        self.metrics.said(message, reason)
+    def _complain(self, reason: str, what: str) -> None:
+        then = "the last one is followed" if self.told is not None else "nothing is served yet"
+        problem = Problem(reason, f"{what}; {then}")
+        if problem != self._unreadable:
+            log.warning("configuration not followed", reason=reason, problem=problem.message)
+        self._unreadable = problem
+        self._say(problem)
 
-    def _solved(self) -> None:
-        self.problem = None
-        self.metrics.said(None, None)
+    def _say(self, problem: Problem | None) -> None:
+        self.problem = problem
+        self.metrics.said(problem.reason if problem else None)
 
 
 def pointed_to(config: ServingConfig) -> list[str]:

@@ -30,6 +30,7 @@ class Source:
         self._file = file
         self._answered = asyncio.Event()
         self._away = True
+        self._seen: str | None = None
 
     async def run(self) -> None:
         """Watch; fall back; come back."""
@@ -50,16 +51,21 @@ class Source:
                 self._away = False
                 self._answered.set()
                 self._replica.read(None, str(gone))
-                await asyncio.sleep(1.0)
-                continue
+                pause = 1.0
             except WatchEnded as ended:
                 if not ended.healthy:
-                    if not self._away:
-                        log.warning("the API server is away; the last configuration is followed", problem=str(ended))
-                    self._away = True
+                    self._lost(str(ended))
+            except Exception as error:  # whatever is wrong with a configuration, the last one is served on
+                log.exception("the watch of the configuration broke")
+                self._lost(repr(error))
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  spreads load, guards nothing
             if self._away:
                 pause = min(LONGEST_PAUSE, pause * 2)
+
+    def _lost(self, problem: str) -> None:
+        if not self._away:
+            log.warning("the API server is away; the last configuration is followed", problem=problem)
+        self._away = True
 
     async def _files(self) -> None:
         """The mounted file, and before the first configuration the one on disk, unless the API server answers soon."""
@@ -68,20 +74,23 @@ class Source:
                 await asyncio.wait_for(self._answered.wait(), FIRST_ANSWER_SECONDS)
             except TimeoutError:
                 log.warning("the API server does not answer; looking at files")
-        seen: str | None = None
         while True:
-            if self._away:
-                text = await asyncio.to_thread(self._read_file)
-                if text is not None and text != seen:
-                    seen = text
-                    self._offer(text)
-                if (
-                    self._replica.told is None
-                    and (last := await asyncio.to_thread(self._replica.cache.last)) is not None
-                ):
-                    log.warning("following the configuration of the last run", generation=last.generation)
-                    self._replica.follow(last)
+            try:
+                if self._away or self._replica.told is None:
+                    await self._look()
+            except Exception:  # as above
+                log.exception("the file of the configuration cannot be followed")
             await asyncio.sleep(FILE_SECONDS)
+
+    async def _look(self) -> None:
+        """A change of the file is offered; where nothing is known yet, what was followed before this start."""
+        text = await asyncio.to_thread(self._read_file)
+        if text is not None and text != self._seen:
+            self._seen = text
+            self._offer(text)
+        if self._replica.told is None and (last := await asyncio.to_thread(self._replica.cache.last)) is not None:
+            log.warning("following the configuration of the last run", generation=last.generation)
+            self._replica.follow(last)
 
     def _offer(self, text: str) -> None:
         """A file may be older than what was read through the API server: kubelet writes it late."""

@@ -29,7 +29,12 @@ def trainer_image() -> Iterator[Image]:
     yield from built("trainer")
 
 
-@pytest.fixture(params=["operator", "trainer"])
+@pytest.fixture(scope="session")
+def serving_image() -> Iterator[Image]:
+    yield from built("serving")
+
+
+@pytest.fixture(params=["operator", "trainer", "serving"])
 def image(request: pytest.FixtureRequest) -> Image:
     """Each of them in turn."""
     found: Image = request.getfixturevalue(f"{request.param}_image")

@@ -11,7 +11,7 @@ from container_images import UID, Image
 pytestmark = pytest.mark.images
 
 ROOT = Path(__file__).parents[2]
-LARGEST_MB = {"attune-operator": 450, "attune-trainer": 8000}
+LARGEST_MB = {"attune-operator": 450, "attune-trainer": 8500, "attune-serving": 1500}
 COMPILERS = "cc gcc g++ c++ clang ld as make cargo rustc go nvcc uv"
 
 LIST_PACKAGES = """
@@ -62,6 +62,12 @@ def test_every_package_has_the_version_of_the_lock_file(image: Image) -> None:
         locked.setdefault(package["name"], set()).add(package["version"])
     assert "attune" in installed
     assert {name: version for name, version in installed.items() if version not in locked.get(name, set())} == {}
+
+
+def test_serving_has_neither_torch_nor_a_kubernetes_client(serving_image: Image) -> None:
+    packages = serving_image.sh("ls /opt/attune/lib/python3*/site-packages")
+    for name in ("torch", "transformers", "sentence_transformers", "onnx", "nvidia", "kubernetes", "kopf"):
+        assert f"\n{name}\n" not in packages
 
 
 def test_torch_is_in_the_trainer_only(operator_image: Image) -> None:

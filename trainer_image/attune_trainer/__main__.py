@@ -84,6 +84,22 @@ def retire_command(spec: SpecOption = SPEC) -> None:
     _run_stage(Stage.RETIRE, spec)
 
 
+@app.command("registry")
+def registry_command(
+    root: Annotated[str, typer.Argument(help="Folder of the versions in the artifact store.")],
+) -> None:
+    """Print what artifacts there are, one JSON line each."""
+    from attune_trainer.errors import StageError
+    from attune_trainer.registry import listed
+
+    try:
+        for entry in listed(root):
+            print(json.dumps(entry), flush=True)
+    except StageError as error:
+        print(f"{error.reason}: {error}", file=sys.stderr)
+        raise typer.Exit(int(error.exit_code)) from None
+
+
 @app.command("evaluate")
 def evaluate_command(
     spec: SpecOption = SPEC,

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +172,7 @@ def _publish(work: Work, model: Any, provenance: "Provenance", training: Trainin
 
     target = _target(work.spec)
     work.reporter.update(92)
-    written = artifact.write(model, work.scratch / "artifact", provenance)
+    written = artifact.write(model, work.scratch / "artifact", replace(provenance, version=target.name))
     # The exporter catches and skips what is raised inside it, SIGTERM too: a graph made after that is not to be trusted.
     work.termination.check()
     work.reporter.update(97)

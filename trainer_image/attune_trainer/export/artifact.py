@@ -46,6 +46,7 @@ class Provenance:
     license: str | None = None
     dataset_digest: str | None = None
     config: TrainingConfig | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ def _manifest(
         pooling=pooling,
         prompts=prompts,
         embedding_space=manifest.embedding_space(weights, pooling, prompts),
+        version=provenance.version,
         dataset_digest=provenance.dataset_digest,
         config=provenance.config,
         libraries={name: version(name) for name in ("torch", "transformers", "sentence-transformers")},
