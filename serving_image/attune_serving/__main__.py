@@ -4,12 +4,16 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import stamina
 import structlog
@@ -29,6 +33,7 @@ from attune_serving.source import Source
 log = structlog.get_logger("attune_serving")
 OK, BAD_SETTINGS, FAILED = 0, 2, 1
 SHUTDOWN_SECONDS = 20
+THREAD_SECONDS = 2.0
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients keep idle connections (httpx 5 s, many proxies 60 s): who closes first loses no request."""
 
@@ -57,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return BAD_SETTINGS
+    if options.config is not None and not options.config.is_file():
+        sys.stderr.write(f"--config {options.config}: there is no such file; give a ServingConfig as JSON\n")
+        return BAD_SETTINGS
     _logs(settings.log_level)
     with contextlib.ExitStack() as stack:
         if options.config is not None:
@@ -67,16 +75,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         if options.port is not None:
             settings = settings.model_copy(update={"http_port": options.port})
-        return uvicorn_loop(_serve(settings))
+        code = _run(_serve(settings))
+    if _threads_hang():
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
-def uvicorn_loop(work: "asyncio.Future[int] | object") -> int:
-    """Run a coroutine on the fastest event loop there is."""
+def _threads_hang() -> bool:
+    """Whether a thread waits for a store that does not answer. All requests are answered, so nobody is to wait for it."""
+    until = monotonic() + THREAD_SECONDS
+    others = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+    for thread in others:
+        thread.join(max(0.0, until - monotonic()))
+    return any(thread.is_alive() for thread in others)
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
+    """Run it on the fastest event loop there is."""
     try:
         import uvloop
     except ImportError:
-        return int(asyncio.run(work))  # type: ignore[arg-type]
-    return int(uvloop.run(work))  # type: ignore[arg-type]
+        return asyncio.run(work)
+    return uvloop.run(work)
 
 
 async def _serve(settings: Settings) -> int:

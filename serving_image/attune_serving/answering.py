@@ -5,9 +5,8 @@ to one version (invariant 5), whatever is swapped meanwhile.
 """
 
 import asyncio
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import httpx
@@ -15,16 +14,16 @@ import numpy as np
 
 from attune.contract import ModelType
 from attune_retrieval.encoding import Role
-from attune_retrieval.errors import BadData, StoreUnavailable
-from attune_retrieval.graph import Floats
-from attune_retrieval.index import Fusion, Hit, search
+from attune_retrieval.graph import Floats, Tokens
+from attune_retrieval.index import Hit
 from attune_serving import upstream
 from attune_serving.assign import Assignment, assign
 from attune_serving.batching import QueueFull
 from attune_serving.forms import ACTIVE, EmbeddingsForm, RerankForm, SearchForm
 from attune_serving.loading import is_unit
-from attune_serving.refusals import Refused, not_ready
+from attune_serving.refusals import Refused, blamed, not_ready, too_large
 from attune_serving.replica import Replica, Serving
+from attune_serving.searching import Searcher
 from attune_serving.settings import Settings
 from attune_serving.shelf import Loaded
 
@@ -67,33 +66,33 @@ class Answering:
 
     replica: Replica
     settings: Settings
-    _client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(trust_env=False))
+    _client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
 
     def __post_init__(self) -> None:
-        self._searchers = ThreadPoolExecutor(self.settings.index_threads, thread_name_prefix="search")
+        known = self.settings
+        self._searcher = Searcher(known.index_threads, known.max_queue_searches, known.search_seconds)
 
     async def close(self) -> None:
         await self._client.aclose()
-        self._searchers.shutdown(wait=False, cancel_futures=True)
+        self._searcher.close()
 
     async def embed(self, form: EmbeddingsForm) -> Embedded:
-        """Without input_type one text is a query and several are documents, as clients of OpenAI's form send them.
+        """Texts are documents unless they are said to be queries.
 
         Only what is said to be a query, and comes alone, takes part in a test: one answer has vectors of one space.
         """
         serving = self._serving()
-        role: Role = form.role or ("query" if len(form.texts) == 1 else "document")
         asked = form.texts[0] if form.role == "query" and len(form.texts) == 1 else None
         by = self._assigned(serving, ModelType.EMBEDDING, form.model, asked)
-        with self._loaded(serving, by).use() as loaded:
-            vectors, tokens = await self._vectors(loaded, form.texts, role)
+        with self._held(serving, by) as loaded:
+            vectors, tokens = await self._vectors(loaded, form.texts, form.role)
             return Embedded(vectors, tokens, by, loaded.model.version.collection)
 
     async def rerank(self, form: RerankForm) -> Ranked:
         """All documents, best first, cut at top_n."""
         serving = self._serving()
         by = self._assigned(serving, ModelType.RERANKER, form.model, form.query)
-        with self._loaded(serving, by).use() as loaded:
+        with self._held(serving, by) as loaded:
             scores, tokens = await self._scores(loaded, form.query, form.documents)
         order = np.argsort(-scores, kind="stable")[: form.top_n]
         return Ranked(tuple((int(n), float(scores[n])) for n in order), tokens, by)
@@ -103,26 +102,26 @@ class Answering:
         serving = self._serving()
         by = self._assigned(serving, ModelType.EMBEDDING, form.model, form.query)
         reranker = self._reranker(serving, form)
-        with ExitStack() as held:
-            loaded = held.enter_context(self._loaded(serving, by).use())
-            second = held.enter_context(self._loaded(serving, reranker).use()) if reranker is not None else None
-            if loaded.model.collection is None or loaded.model.searched is None:
-                raise Refused(
-                    409,
-                    "no_index",
-                    f"{by.version} has no collection: the Retriever defines no data.archive. /v1/embeddings and /v1/rerank work",
-                )
-            vectors, _ = await self._vectors(loaded, (form.query,), "query")
-            depth = max(form.top_k, self.settings.rerank_depth) if second is not None else form.top_k
-            hits = await self._hits(loaded, vectors[0], form, depth)
-            if second is not None and hits:
-                hits = await self._reordered(second, form.query, hits)
-            name = str(loaded.model.version.collection)
-            return Found(tuple(hits[: form.top_k]), by, name, reranker)
+        second = self._loaded(serving, reranker) if reranker is not None else None
+        depth = form.top_k if second is None else max(form.top_k, self.settings.rerank_depth)
+        with second.use() if second is not None else nullcontext():
+            with self._held(serving, by) as loaded:
+                hits = await self._hits(loaded, form, depth)
+                collection = str(loaded.model.version.collection)
+            if second is not None and reranker is not None and hits:
+                with blamed(reranker):
+                    hits = await self._reordered(second, form.query, hits)
+        return Found(tuple(hits[: form.top_k]), by, collection, reranker)
 
     def assigned(self, query: str) -> Assignment:
         """Who answered this query, if it was asked a moment ago: for feedback that does not say."""
         return self._assigned(self._serving(), ModelType.EMBEDDING, ACTIVE, query)
+
+    def named(self, version: str) -> Assignment:
+        """A version that this replica knows, whatever its type: for feedback that names it."""
+        if self._serving().config.version(version) is None:
+            raise Refused(404, "version_not_found", f"version {version!r} is not served here", param="version")
+        return Assignment(version)
 
     # ---- which version
 
@@ -156,6 +155,12 @@ class Answering:
     def _loaded(self, serving: Serving, by: Assignment) -> Loaded:
         return serving.versions[by.version]
 
+    @contextmanager
+    def _held(self, serving: Serving, by: Assignment) -> Iterator[Loaded]:
+        """The version, for the duration of its part of a request; what goes wrong meanwhile is its fault."""
+        with blamed(by), self._loaded(serving, by).use() as loaded:
+            yield loaded
+
     def _reranker(self, serving: Serving, form: SearchForm) -> Assignment | None:
         if form.rerank is False or (form.rerank is None and serving.of(ModelType.RERANKER) is None):
             return None
@@ -169,7 +174,7 @@ class Answering:
             tokens = encoder.tokenize(texts, role)
         else:
             tokens = await asyncio.to_thread(encoder.tokenize, texts, role)
-        count = sum(map(len, tokens))
+        count = self._counted(tokens)
         if loaded.model.upstream is not None:
             prompted = [encoder.prompts.get(role, "") + text for text in texts]
             try:
@@ -187,16 +192,26 @@ class Answering:
     async def _scores(self, loaded: Loaded, query: str, documents: Sequence[str]) -> tuple[Floats, int]:
         pairs = [(query, document) for document in documents]
         tokens = await asyncio.to_thread(loaded.model.reranker.tokenize, pairs)
+        count = self._counted(tokens)
         scores = (await self._computed(loaded, tokens)).reshape(len(pairs))
         if not np.isfinite(scores).all():
             raise Refused(
                 500, "model_failed", f"{loaded.name} gave scores that are no numbers; promote another version"
             )
-        return scores, sum(map(len, tokens))
+        return scores, count
 
-    async def _computed(self, loaded: Loaded, tokens: Sequence[object]) -> Floats:
+    def _counted(self, tokens: Sequence[Tokens]) -> int:
+        count, most = sum(map(len, tokens)), self.settings.max_request_tokens
+        if count > most:
+            raise too_large(
+                "input",
+                f"{count} tokens; at most {most} in one request (ATTUNE_MAX_REQUEST_TOKENS); send fewer texts at once",
+            )
+        return count
+
+    async def _computed(self, loaded: Loaded, tokens: Sequence[Tokens]) -> Floats:
         try:
-            return await loaded.batcher.submit(tokens)  # type: ignore[arg-type]
+            return await loaded.batcher.submit(tokens)
         except QueueFull as full:
             raise Refused(
                 429, "queue_full", f"{loaded.name}: {full}; try later", retry_after=full.retry_after
@@ -210,26 +225,13 @@ class Answering:
         best = [Hit(h.id, float(scores[n]), h.title, h.content, h.published_at) for n in order for h in (seen[n],)]
         return [*best, *hits[len(seen) :]]
 
-    async def _hits(self, loaded: Loaded, vector: Floats, form: SearchForm, depth: int) -> list[Hit]:
-        collection, index = loaded.model.collection, loaded.model.searched
-        assert collection is not None
-        assert index is not None
-        hybrid = index.hybrid if form.hybrid is None else form.hybrid
-
-        def look() -> list[Hit]:
-            return search(
-                collection,
-                vector,
-                form.query,
-                depth,
-                distance=index.distance,
-                conditions=form.conditions,
-                fusion=Fusion() if hybrid else None,
+    async def _hits(self, loaded: Loaded, form: SearchForm, depth: int) -> list[Hit]:
+        collection, spec = loaded.model.collection, loaded.model.searched
+        if collection is None or spec is None:
+            raise Refused(
+                409,
+                "no_index",
+                f"{loaded.name} has no collection: the Retriever defines no data.archive. /v1/embeddings and /v1/rerank work",
             )
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._searchers, look)
-        except StoreUnavailable as error:
-            raise Refused(503, "index_unavailable", str(error), retry_after=2) from error
-        except BadData as error:
-            raise Refused(503, "index_unavailable", str(error), retry_after=10) from error
+        vectors, _ = await self._vectors(loaded, (form.query,), "query")
+        return await self._searcher.search(collection, spec, vectors[0], form, depth)

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,7 +17,7 @@ from attune_serving import forms
 from attune_serving.answering import Answering, Found
 from attune_serving.assign import Assignment
 from attune_serving.metrics import Metrics
-from attune_serving.refusals import Refused, too_large
+from attune_serving.refusals import Broken, Refused, too_large
 from attune_serving.replica import Replica
 
 log = structlog.get_logger(__name__)
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 JSON = "application/json"
 MOST_METRICS = 64
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+
+ENDPOINTS = "there are POST /v1/embeddings, /v1/rerank, /v1/search, /v1/feedback and GET /v1/versions, /healthz, /readyz, /metrics"
 
 Headers = dict[str, str]
 Endpoint = Callable[[Any], Awaitable[tuple[Any, Headers, Assignment]]]
@@ -50,7 +53,7 @@ class App:
             Route("/readyz", self._readyz),
             Route("/metrics", self._prometheus),
         ]
-        self.asgi = Starlette(routes=routes)
+        self.asgi = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
 
     # ---- every POST
 
@@ -65,14 +68,18 @@ class App:
                 status = 200
                 return Response(orjson.dumps(body, option=OPTIONS), 200, headers, JSON)
             except Refused as refused:
-                status = refused.status
+                status, by = refused.status, refused.by or by
                 return refusal(refused)
             except ClientDisconnect:
                 status = 499
                 return Response(status_code=499)
             except Exception as error:
+                cause = error.__cause__ if isinstance(error, Broken) else error
+                by = error.by if isinstance(error, Broken) else by
                 log.exception("request failed", endpoint=name, version=by.version)
-                return refusal(Refused(500, "internal", f"{type(error).__name__}: see the log of {self._replica.name}"))
+                broken = Refused(500, "internal", f"{type(cause).__name__}: see the log of {self._replica.name}")
+                broken.by = by
+                return refusal(broken)
             finally:
                 self._count(name, by, status, perf_counter() - began)
 
@@ -101,10 +108,13 @@ class App:
         self._metrics.requests.labels(*labels, str(status)).inc()
         if status == 200:
             self._metrics.seconds.labels(*labels).observe(seconds)
-            if by.test is not None:
-                self._metrics.units.labels(by.version, by.test, by.arm or "").inc()
+            self._count_unit(by)
         elif status >= 500:
             self._metrics.errors.labels(*labels).inc()
+
+    def _count_unit(self, by: Assignment) -> None:
+        if by.test is not None:
+            self._metrics.units.labels(by.version, by.test, by.arm or "").inc()
 
     # ---- endpoints
 
@@ -143,7 +153,8 @@ class App:
         done = await self._answering.search(form)
         headers = _headers(done.by, done.collection)
         if done.reranked_by is not None:
-            headers["x-attune-reranker"] = done.reranked_by.version
+            headers |= _headers(done.reranked_by, None, "x-attune-reranker")
+            self._count_unit(done.reranked_by)
         return _search_body(done), headers, done.by
 
     async def _feedback(self, form: forms.FeedbackForm) -> tuple[Any, Headers, Assignment]:
@@ -152,10 +163,7 @@ class App:
             raise Refused(
                 422, "too_many_metrics", f"{MOST_METRICS} metrics are known already; use one of them", param="metric"
             )
-        serving = self._replica.serving
-        if form.version is not None and serving is not None and serving.config.version(form.version) is None:
-            raise Refused(404, "version_not_found", f"version {form.version!r} is not served here", param="version")
-        by = Assignment(form.version) if form.version else self._answering.assigned(form.query)
+        by = self._answering.named(form.version) if form.version else self._answering.assigned(form.query)
         self._metric_names.add(form.metric)
         self._metrics.feedback.labels(by.version, form.metric).inc()
         self._metrics.feedback_sum.labels(by.version, form.metric).inc(form.value)
@@ -179,18 +187,31 @@ class App:
         return Response(body, media_type=kind)
 
 
+async def _http_error(_: Request, error: Exception) -> Response:
+    """Paths and methods that are not there, in the form of all other errors."""
+    assert isinstance(error, HTTPException)
+    code = {404: "path_not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    answer = refusal(Refused(error.status_code, code, f"{error.detail}; {ENDPOINTS}"))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
 def refusal(refused: Refused) -> Response:
-    """As an answer."""
-    headers = {} if refused.retry_after is None else {"Retry-After": str(max(1, round(refused.retry_after)))}
+    """As an answer. It names the version that failed, as an answer would."""
+    headers = _headers(refused.by, None) if refused.by is not None and refused.by.version else {}
+    if refused.retry_after is not None:
+        headers["retry-after"] = str(max(1, round(refused.retry_after)))
     return Response(orjson.dumps(refused.body()), refused.status, headers, JSON)
 
 
-def _headers(by: Assignment, collection: str | None) -> Headers:
-    headers = {"x-attune-version": by.version}
+def _headers(by: Assignment, collection: str | None, version: str = "x-attune-version") -> Headers:
+    """`version` names the header; those of a reranker's test follow its name, as two tests may run at once."""
+    headers = {version: by.version}
     if collection is not None:
         headers["x-attune-index"] = collection
     if by.test is not None:
-        headers |= {"x-attune-test": by.test, "x-attune-arm": by.arm or ""}
+        prefix = "x-attune" if version == "x-attune-version" else version
+        headers |= {f"{prefix}-test": by.test, f"{prefix}-arm": by.arm or ""}
     return headers
 
 

@@ -8,6 +8,7 @@ Blocking; called from threads.
 """
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from pydantic import ValidationError
 
 from attune.contract import Contract, ServingConfig
 from attune_retrieval import store
+from attune_retrieval.errors import StoreUnavailable
+
+SEEN = ".seen.json"
 
 
 class SeenCollection(Contract):
@@ -52,30 +56,38 @@ class Cache:
         """Forget an artifact; absent is fine."""
         shutil.rmtree(self.folder(digest), ignore_errors=True)
 
-    def sweep(self, keep: set[str]) -> None:
-        """Delete the artifacts of all other digests."""
-        names = {digest.removeprefix("sha256:") for digest in keep}
-        for path in (self.root / "versions").glob("*"):
-            if path.name.removesuffix(".seen.json") in names or path.name.startswith("."):
+    def sweep(self, used: Callable[[], set[str]]) -> None:
+        """Delete the artifacts of all digests that are not in use; asked anew for each, as loading goes on meanwhile."""
+        versions = self.root / "versions"
+        for killed in versions.glob(".*.dying"):
+            shutil.rmtree(killed, ignore_errors=True)
+        for path in versions.glob("[!.]*"):
+            if f"sha256:{path.name.removesuffix(SEEN)}" in used():
                 continue
             with suppress(OSError):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                if path.is_dir():
+                    dying = path.with_name(f".{path.name}.dying")
+                    path.replace(dying)  # at once, so that nobody finds half of it
+                    shutil.rmtree(dying, ignore_errors=True)
+                else:
+                    path.unlink()
 
     def seen(self, digest: str) -> SeenCollection | None:
         """The collection that was found right for this artifact."""
         try:
-            return SeenCollection.from_json(
-                (self.root / "versions" / f"{self.folder(digest).name}.seen.json").read_bytes()
-            )
+            return SeenCollection.from_json(self._seen(digest).read_bytes())
         except (OSError, ValidationError):
             return None
 
     def saw(self, digest: str, found: SeenCollection) -> None:
         """Remember it."""
-        path = self.root / "versions" / f"{self.folder(digest).name}.seen.json"
-        with suppress(OSError):
+        path = self._seen(digest)
+        with suppress(OSError, StoreUnavailable):
             path.parent.mkdir(parents=True, exist_ok=True)
             store.write_text(str(path), found.to_json())
+
+    def _seen(self, digest: str) -> Path:
+        return self.root / "versions" / f"{self.folder(digest).name}{SEEN}"
 
     def last(self) -> ServingConfig | None:
         """The last valid configuration; None where there is none, or it cannot be read."""
@@ -86,6 +98,6 @@ class Cache:
 
     def remember(self, config: ServingConfig) -> None:
         """Keep it for the next start; a full disk is no reason to stop serving."""
-        with suppress(Exception):
+        with suppress(OSError, StoreUnavailable):
             self.root.mkdir(parents=True, exist_ok=True)
             store.write_text(str(self.root / "serving.json"), config.to_json(indent=2))

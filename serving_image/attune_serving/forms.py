@@ -6,7 +6,7 @@ Each reader takes the parsed JSON and the limits, and raises Refused with the fi
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from attune_retrieval.encoding import Role
 from attune_retrieval.errors import BadData
@@ -15,18 +15,17 @@ from attune_serving.refusals import Refused, invalid, too_large
 from attune_serving.settings import Settings
 
 Json = dict[str, Any]
-F = TypeVar("F")
 METRIC = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")
 ACTIVE = "active"
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingsForm:
-    """POST /v1/embeddings. `role` None: not said; `single`: the input was one text."""
+    """POST /v1/embeddings."""
 
     texts: tuple[str, ...]
     model: str
-    role: Role | None
+    role: Role
     encoding: Literal["float", "base64"]
 
 
@@ -72,13 +71,12 @@ def embeddings(body: Json, limits: Settings) -> EmbeddingsForm:
         raise invalid("input", "tokens are not taken, only texts; in LangChain set check_embedding_ctx_length=False")
     if body.get("dimensions") is not None:
         raise invalid("dimensions", "vectors cannot be shortened: no version here was trained for it (Matryoshka)")
-    role = _choice(body, "input_type", {"query", "document", "search_query", "search_document"}, None)
+    said = _choice(body, "input_type", {"query", "document", "search_query", "search_document"}, "document")
     encoding = _choice(body, "encoding_format", {"float", "base64"}, "float")
-    roles: dict[str | None, Role | None] = {None: None, "query": "query", "search_query": "query"}
     return EmbeddingsForm(
         texts=_texts(texts, "input", limits),
         model=_model(body),
-        role=roles.get(role, "document"),
+        role="query" if said in {"query", "search_query"} else "document",
         encoding="base64" if encoding == "base64" else "float",
     )
 
@@ -164,7 +162,7 @@ def _model(body: Json) -> str:
     return model
 
 
-def _choice(body: Json, param: str, allowed: set[str], default: str | None) -> str | None:
+def _choice(body: Json, param: str, allowed: set[str], default: str) -> str:
     value = body.get(param)
     if value is None:
         return default

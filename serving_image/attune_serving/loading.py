@@ -32,7 +32,7 @@ class NotServable(Exception):
         self.reason = reason
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Model:
     """A verified version in memory. `close` gives its memory back."""
 
@@ -77,6 +77,10 @@ def load(version: ServedVersion, index: IndexSpec | None, upstream: ServedUpstre
         opened = _opened(version, cache)
         _is_described(version, opened)
         through = upstream if version.path == "upstream" else None
+        if version.path == "upstream" and through is None:
+            raise NotServable(
+                "UpstreamMissing", f"{version.name} is to be answered by an upstream, and none is configured"
+            )
         if through is not None:
             check_golden(through, version, cache.folder(version.digest) / GOLDEN, opened.manifest.prompts)
         if version.collection is None or index is None:

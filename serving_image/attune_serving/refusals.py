@@ -1,10 +1,14 @@
 """Errors that clients see: a status, a word for programs, a sentence with the way out. OpenAI's form, on every endpoint."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from attune_serving.assign import Assignment
 
 
 class Refused(Exception):
-    """A request that is not answered. `param` is the field it is about."""
+    """A request that is not answered. `param` is the field it is about, `by` the version that was to answer."""
 
     def __init__(
         self, status: int, code: str, message: str, *, param: str | None = None, retry_after: float | None = None
@@ -14,6 +18,7 @@ class Refused(Exception):
         self.code = code
         self.param = param
         self.retry_after = retry_after
+        self.by: Assignment | None = None
 
     def body(self) -> dict[str, Any]:
         """`{"error": {"message", "type", "param", "code"}}`."""
@@ -21,6 +26,28 @@ class Refused(Exception):
         if self.status == 429:
             kind = "rate_limit_error"
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+
+
+class Broken(Exception):
+    """Something unforeseen, while the version `by` answered; the cause says what."""
+
+    def __init__(self, by: Assignment) -> None:
+        super().__init__(by.version)
+        self.by = by
+
+
+@contextmanager
+def blamed(by: Assignment) -> Iterator[None]:
+    """What goes wrong inside is counted for this version: errors by version are what a rollback is decided on."""
+    try:
+        yield
+    except Refused as refused:
+        refused.by = refused.by or by
+        raise
+    except Broken:
+        raise
+    except Exception as error:
+        raise Broken(by) from error
 
 
 def invalid(param: str, message: str) -> Refused:

@@ -4,7 +4,6 @@ whatever is away or wrong, the last one goes on. A request holds the `Serving` i
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -74,8 +73,8 @@ class Replica:
             where = ".".join(map(str, first["loc"])) or "the document"
             self._complain("ConfigInvalid", f"{source}: {where}: {first['msg']}")
             return
-        if missing := unknown(told):
-            self._complain("UnknownVersion", f"{source}: it points to {missing}, which it does not list")
+        if wrong := wrong_pointers(told):
+            self._complain("UnknownVersion", f"{source}: {wrong}")
             return
         self._unreadable = None
         self.follow(told)
@@ -136,10 +135,8 @@ class Replica:
 
     async def _tidy(self, told: ServingConfig) -> None:
         """Keep this configuration and its artifacts on disk, and no others."""
-        keep = self.shelf.digests()
-        with suppress(OSError):
-            await asyncio.to_thread(self.cache.remember, told)
-            await asyncio.to_thread(self.cache.sweep, keep)
+        await asyncio.to_thread(self.cache.remember, told)
+        await asyncio.to_thread(self.cache.sweep, self.shelf.digests)
 
     def _waits(self, told: ServingConfig, waiting: list[str]) -> None:
         reports = {r.name: r for r in self.shelf.reports(told)}
@@ -166,15 +163,26 @@ class Replica:
         self.metrics.said(problem.reason if problem else None)
 
 
+def pointers(model: ServedModel) -> list[str]:
+    """Names that one type of model points to."""
+    names = (model.active, model.previous, model.split.challenger if model.split else None)
+    return [name for name in names if name is not None]
+
+
 def pointed_to(config: ServingConfig) -> list[str]:
     """Names that must be able to answer before this configuration is followed."""
-    models = [m for t in ModelType if (m := config.of(t)) is not None]
-    names = [
-        n for m in models for n in (m.active, m.previous, m.split.challenger if m.split else None) if n is not None
-    ]
-    return list(dict.fromkeys(names))
+    models = [model for t in ModelType if (model := config.of(t)) is not None]
+    return list(dict.fromkeys(name for model in models for name in pointers(model)))
 
 
-def unknown(config: ServingConfig) -> str:
-    """Names that are pointed to and not listed."""
-    return ", ".join(name for name in pointed_to(config) if config.version(name) is None)
+def wrong_pointers(config: ServingConfig) -> str | None:
+    """Pointers to versions that are not listed, or are of the other type."""
+    for model_type in ModelType:
+        model = config.of(model_type)
+        for name in pointers(model) if model is not None else ():
+            version = config.version(name)
+            if version is None:
+                return f"{model_type.value} points to {name}, which is not listed"
+            if version.type is not model_type:
+                return f"{model_type.value} points to {name}, which is of type {version.type.value}"
+    return None

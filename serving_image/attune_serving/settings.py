@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     """Texts of one request."""
     max_characters: int = Field(65_536, ge=16, le=10_000_000, alias="ATTUNE_MAX_CHARACTERS")
     """Characters of one text; what a model does not read is cut before, by tokens."""
+    max_request_tokens: int = Field(300_000, ge=16, le=100_000_000, alias="ATTUNE_MAX_REQUEST_TOKENS")
+    """Tokens of all texts of one request, after each was cut at the model's window; OpenAI's limit is the same."""
     max_body_bytes: int = Field(16 << 20, ge=1024, alias="ATTUNE_MAX_BODY_BYTES")
     max_top_k: int = Field(1000, ge=1, le=10_000, alias="ATTUNE_MAX_TOP_K")
     max_batch_tokens: int = Field(2048, ge=16, le=1_000_000, alias="ATTUNE_MAX_BATCH_TOKENS")
@@ -47,6 +49,10 @@ class Settings(BaseSettings):
     """Candidates of a search that the reranker sees."""
     index_threads: int = Field(8, ge=1, le=256, alias="ATTUNE_INDEX_THREADS")
     """Searches in the vector store at the same time."""
+    max_queue_searches: int = Field(256, ge=0, le=100_000, alias="ATTUNE_MAX_QUEUE_SEARCHES")
+    """Searches that may wait for a thread; more are answered by 429."""
+    search_seconds: float = Field(10.0, gt=0, le=300, alias="ATTUNE_SEARCH_SECONDS")
+    """A vector store that needs longer is answered for by 503."""
     drain_seconds: float = Field(3.0, ge=0, le=300, alias="ATTUNE_DRAIN_SECONDS")
     """After SIGTERM: not ready, but still answering, so that nobody is sent here any more."""
     retry_seconds: float = Field(1.0, gt=0, le=300, alias="ATTUNE_RETRY_SECONDS")

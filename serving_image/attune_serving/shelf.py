@@ -30,10 +30,13 @@ from attune_serving.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE = 60.0
+LOADERS = 4
+"""Versions that are loaded at once. One alone would let a store that hangs keep back what is in the cache."""
+CLOSING_SECONDS = 5.0
 Key = tuple[ServedVersion, IndexSpec | None, ServedUpstream | None]
 
 
-@dataclass
+@dataclass(eq=False)
 class Loaded:
     """A version that may answer. Requests hold it by `use`; it is closed when nobody does any more."""
 
@@ -90,7 +93,7 @@ class Shelf:
         self._retry_seconds = retry_seconds
         self._slots: dict[Key, _Slot] = {}
         self._leaving: set[asyncio.Task[None]] = set()
-        self._loader: Executor = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._loader: Executor = ThreadPoolExecutor(LOADERS, thread_name_prefix="load")
         self._computer: Executor = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self.on_change: Callable[[], None] = lambda: None
 
@@ -128,15 +131,16 @@ class Shelf:
         return {one.name: one.batcher.depth for one in loaded}
 
     def digests(self) -> set[str]:
-        """Of the artifacts that are in use."""
-        return {slot.version.digest for slot in self._slots.values()}
+        """Of the artifacts that are in use. May be called from any thread."""
+        return {slot.version.digest for slot in list(self._slots.values())}
 
     async def close(self) -> None:
-        """Let go of everything, and wait until it is gone."""
+        """Let go of everything, and wait until it is gone, unless a store hangs."""
         for slot in self._slots.values():
             self._let_go(slot)
         self._slots.clear()
-        await asyncio.gather(*self._leaving, return_exceptions=True)
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=CLOSING_SECONDS)
         for pool in (self._loader, self._computer):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -165,9 +169,7 @@ class Shelf:
         try:
             model = await asyncio.shield(loading)
         except asyncio.CancelledError:  # not wanted any more: what comes out of the thread is closed, not lost
-            loading.add_done_callback(
-                lambda done: None if done.cancelled() or done.exception() else _free(done.result())
-            )
+            loading.add_done_callback(self._discard)
             raise
 
         def saw(texts: int, tokens: int, seconds: float) -> None:
@@ -176,6 +178,11 @@ class Shelf:
             self._metrics.batch_seconds.labels(name).inc(seconds)
 
         return Loaded(model, Batcher(model.run, self._computer, self._limits, saw))
+
+    def _discard(self, loaded: "asyncio.Future[Model]") -> None:
+        if not loaded.cancelled() and loaded.exception() is None:
+            with suppress(RuntimeError):  # the process ends
+                self._loader.submit(_free, loaded.result())
 
     def _failed(self, slot: _Slot, problem: NotServable) -> None:
         name = slot.version.name

@@ -4,6 +4,7 @@ It is asked for the version by name (openai), so it must serve it under that nam
 answers before it may serve, and against NaN afterwards.
 """
 
+import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from attune_retrieval.graph import Floats
 KEY_VARIABLE = "ATTUNE_UPSTREAM_API_KEY"
 MIN_COSINE = 0.999
 SECONDS = 30.0
+MOST_TEXTS = {"openai": 2048, "tei": 32}
+"""Texts of one request; text-embeddings-inference refuses more unless it was started with another --max-client-batch-size."""
 
 
 class UpstreamError(Exception):
@@ -58,6 +61,15 @@ def headers() -> dict[str, str]:
 
 async def embed(client: httpx.AsyncClient, upstream: ServedUpstream, version: str, texts: Sequence[str]) -> Floats:
     """Vectors by the upstream, shape (len(texts), dimensions)."""
+    most = MOST_TEXTS[upstream.api]
+    parts = [texts[start : start + most] for start in range(0, len(texts), most)]
+    found = await asyncio.gather(*(_embed(client, upstream, version, part) for part in parts))
+    if len({part.shape[1] for part in found}) != 1:
+        raise UpstreamError(f"{upstream.url} answered vectors of different lengths")
+    return np.concatenate(found)
+
+
+async def _embed(client: httpx.AsyncClient, upstream: ServedUpstream, version: str, texts: Sequence[str]) -> Floats:
     address, body = request_of(upstream, version, texts)
     try:
         answer = await client.post(address, json=body, headers=headers(), timeout=SECONDS)

@@ -19,7 +19,7 @@ from load import Answer, Load, failures
 from operator_process import OperatorProcess
 from recording_proxy import RecordingProxy
 from revisions import Revisions, assert_invariants
-from tiny_bert import build_tiny_model, sentences, write_jsonl
+from tiny_bert import build_tiny_cross_encoder, build_tiny_model, sentences, write_jsonl
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 API = "attune.dev/v1alpha1"
@@ -127,6 +127,19 @@ class World:
             return bool(serving) and serving["message"] == f"2 replicas serve generation {generation}"
 
         self.until("rtr", "news", follows, revive=revive)
+
+    def until_served(self, kind: str, version: str) -> str:
+        """The address of a Pod that answers by this version."""
+        import httpx
+
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            for address in self.addresses():
+                report = httpx.get(f"http://{address}/v1/versions", trust_env=False).json()
+                if report["active"].get(kind) == version:
+                    return address
+            time.sleep(0.1)
+        raise AssertionError(f"nobody serves {version}")
 
     def close(self) -> None:
         self.operator.kill()
@@ -266,4 +279,41 @@ def test_killed_before_and_after_each_write_it_ends_promoted_and_back_and_never_
     assert retriever["embedding"]["active"] == one
     told = ServingConfig.from_json(world.get("configmap", "news-serving")["data"]["serving.json"])
     assert told.of(ModelType.EMBEDDING).active == one  # type: ignore[union-attr]
+    assert_invariants(world.revisions.stop())
+
+
+def test_a_reranker_is_trained_promoted_and_taken_back_the_same_way(world: World) -> None:
+    import httpx
+
+    shutil.copytree(build_tiny_cross_encoder(world.folder / "cross"), world.volume / "cross")
+    world.operator.start()
+    world.retriever(reranker={"baseModel": "pvc://docs/cross"}, serving={"replicas": 1})
+    world.first()
+    first = world.until("rtr", "news", lambda r: (r.get("status", {}).get("reranker") or {}).get("active"))
+    one = first["status"]["reranker"]["active"]
+    job = {
+        "retriever": "news",
+        "type": "reranker",
+        "dataSource": {"minExamples": 10},
+        "hyperparameters": {"epochs": 60, "batchSize": 32, "learningRate": 0.002, "maxSequenceLength": 32},
+        "validation": {"splitRatio": 0.8, "earlyStoppingPatience": 0},
+        "evaluation": {"scoreMetric": "ndcgAt10"},
+        "evalThreshold": 0.01,
+    }
+    world.apply({"apiVersion": API, "kind": "TrainingJob", "metadata": {"name": "rerank"}, "spec": job})
+    done = world.until("tj", "rerank", lambda t: t.get("status", {}).get("phase") in {"Succeeded", "Failed"})
+    assert done["status"]["phase"] == "Succeeded", done["status"]["message"]
+    two = done["status"]["modelVersion"]
+    world.until("mv", two, lambda v: v["status"].get("stage") == "staged")
+    world.ask(two, "r1")
+    world.until("mv", two, lambda v: v["status"].get("stage") == "active")
+    address = world.until_served("reranker", two)
+    body = {"query": "red house", "top_k": 3}
+    answer = httpx.post(f"http://{address}/v1/search", json=body, trust_env=False)
+    assert answer.headers["x-attune-reranker"] == two
+    assert "x-attune-index" in answer.headers
+    world.ask(one, "back")
+    world.until("mv", two, lambda v: v["status"].get("stage") == "failed")
+    world.until_served("reranker", one)
+    assert world.get("rtr", "news")["status"]["embedding"]["active"] == world.first()
     assert_invariants(world.revisions.stop())

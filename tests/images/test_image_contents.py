@@ -37,7 +37,7 @@ def test_nothing_in_the_image_belongs_to_that_user_or_to_everyone(image: Image) 
 
 def test_the_image_has_no_compiler_and_no_installer(image: Image) -> None:
     found = image.sh(
-        f"for c in {COMPILERS}; do command -v $c || true; done; ls /opt/attune/bin | grep -E '^(pip|uv)' || true"
+        f"for c in {COMPILERS}; do command -v $c || true; done; ls /opt/attune/bin | grep -E '^(pip[0-9.]*|uvx?)$' || true"
     )
     assert found == ""
 

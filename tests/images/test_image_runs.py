@@ -26,7 +26,11 @@ def test_help_and_entry_point_are_those_of_the_process_node(image: Image) -> Non
     assert "usage" in done.stdout.lower()
     command = BUILT_IN[image.name.partition(":")[0]].entrypoint
     module = command[-1]
-    by_name = {"attune": ["python", "-m", "attune"], "attune_trainer": ["attune-trainer"]}
+    by_name = {
+        "attune": ["python", "-m", "attune"],
+        "attune_trainer": ["attune-trainer"],
+        "attune_serving": ["attune-serving"],
+    }
     assert image.config["Entrypoint"] == by_name[module]
 
 

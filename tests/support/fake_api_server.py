@@ -21,6 +21,10 @@ class FakeApiServer:
     watches: int = 0
     gone: bool = False
     """The next watch is told that its resourceVersion is too old."""
+    junk: bytes | None = None
+    """Answers everything with 200 and this, as a proxy in between might."""
+    hasty: bool = False
+    """Ends every watch at once."""
     _version: int = 1
     _queues: list[asyncio.Queue[dict[str, Any] | None]] = field(default_factory=list)
 
@@ -89,6 +93,8 @@ class FakeApiServer:
     async def _get(self, _: web.Request) -> web.Response:
         if self.status != 200:
             return web.json_response({"message": "broken"}, status=self.status)
+        if self.junk is not None:
+            return web.Response(body=self.junk)
         if self.text is None:
             return web.json_response({"message": "not found"}, status=404)
         return web.json_response(self._thing())
@@ -98,8 +104,12 @@ class FakeApiServer:
             return web.json_response({"message": "broken"}, status=self.status)
         assert request.query["fieldSelector"] == "metadata.name=news-serving"
         self.watches += 1
+        if self.junk is not None:
+            return web.Response(body=self.junk)
         response = web.StreamResponse()
         await response.prepare(request)
+        if self.hasty:
+            return response
         if self.gone:
             self.gone = False
             await self._send(

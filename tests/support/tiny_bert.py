@@ -54,6 +54,18 @@ def build_tiny_model(folder: Path, *, pooling: str = "mean", seed: int = 0) -> P
     return folder / "model"
 
 
+def build_tiny_cross_encoder(folder: Path, *, seed: int = 0) -> Path:
+    """The same tiny BERT with a head that gives one score, both random: a reranker that knows nothing yet."""
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    base = build_tiny_model(folder / "base", seed=seed)
+    torch.manual_seed(seed)
+    model = CrossEncoder(str(base), num_labels=1, local_files_only=True, device="cpu")
+    model.save_pretrained(str(folder / "model"), create_model_card=False)
+    return folder / "model"
+
+
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path

@@ -26,6 +26,7 @@ from attune_trainer.errors import BadConfig, Interrupted, StageError, StoreUnava
 from attune_trainer.indexing.shards import shard_of
 from attune_trainer.reporting import Emit, Reporter, print_progress
 from attune_trainer.signals import Termination
+from attune_trainer.stage_work import Work, layout_of
 
 log = logging.getLogger(__name__)
 TERMINATION_LOG = "/dev/termination-log"
@@ -68,7 +69,7 @@ def run(spec: StageSpec, termination: Termination, emit: Emit = print_progress, 
             return Ended(earlier, ExitCode.OK)
         reporter = Reporter(spec.stage, emit, interval)
         with tempfile.TemporaryDirectory(prefix="attune-", ignore_cleanup_errors=True) as scratch:
-            outcome = stages.do(stages.Work(spec, Path(scratch), reporter, termination))
+            outcome = stages.do(Work(spec, Path(scratch), reporter, termination))
         reporter.close()
         result = StageResult(
             stage=spec.stage,
@@ -135,7 +136,7 @@ def result_uri(spec: StageSpec) -> str:
     """Where the result of a stage lies."""
     sharded = spec.index is not None and spec.index.shards > 1
     name = f"result-{shard_of(spec)}.json" if sharded else "result.json"
-    return join(stages.layout_of(spec).run(spec.owner.name, spec.owner.uid), spec.stage.value, name)
+    return join(layout_of(spec).run(spec.owner.name, spec.owner.uid), spec.stage.value, name)
 
 
 def _earlier(place: str, spec: StageSpec) -> StageResult | None:

@@ -1,6 +1,7 @@
 """The commands: options in, exit codes out. `attune`, and as a plugin `kubectl attune`."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -8,15 +9,31 @@ from typing import Annotated, Any
 
 import typer
 
+from attune import __version__
+
 app = typer.Typer(
     name="attune",
     help="What serves, since when, how good; promote, go back, compare, search. Acts with your rights in the cluster.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 registry_app = typer.Typer(no_args_is_help=True, help="The versions as the artifact store has them.")
 app.add_typer(registry_app, name="registry")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """What serves, since when, how good; promote, go back, compare, search. Acts with your rights in the cluster."""
 
 
 class Output(StrEnum):
@@ -40,6 +57,7 @@ Format = Annotated[Output, typer.Option("-o", "--output", help="table, or json f
 OptionalRetriever = Annotated[str | None, typer.Argument(help="Default: the only one of the namespace.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the operator's answer.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for it.")]
+Sure = Annotated[bool, typer.Option("--yes", help="Also the other way round, or a version that was taken back.")]
 
 
 def _where(namespace: str | None, context: str | None, kubeconfig: Path | None) -> Any:
@@ -48,13 +66,31 @@ def _where(namespace: str | None, context: str | None, kubeconfig: Path | None) 
     return Where(namespace, context, kubeconfig)
 
 
-def _print(view: Any, output: Output, draw: Any) -> None:
+def _print(view: Any, output: Output, draw: Callable[[Any], Any]) -> None:
+    """The view as JSON, or as `draw(console)` makes it for people."""
     from attune.cli import render
 
     if output is Output.JSON:
         typer.echo(json.dumps(view, indent=2, ensure_ascii=False))
         return
-    render.console().print(draw())
+    console = render.console()
+    console.print(draw(console))
+
+
+def _moved(answer: dict[str, Any], output: Output) -> None:
+    """What became of a request, and the exit code that says so."""
+    from attune.cli.moving import exit_code
+
+    if output is Output.JSON:
+        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(f"{answer['version']}: {answer['result']}: {answer['message']}")
+    raise typer.Exit(exit_code(answer))
+
+
+def _note(line: str) -> None:
+    """What happens meanwhile; standard output is for results."""
+    typer.echo(line, err=True)
 
 
 @app.command()
@@ -78,7 +114,7 @@ def status(
 
     views = run(_where(namespace, context, kubeconfig), work)
     now = datetime.now(UTC)
-    _print(views, output, lambda: Group(*(render.status(one, now) for one in views)))
+    _print(views, output, lambda _: Group(*(render.status(one, now) for one in views)))
 
 
 @app.command()
@@ -97,7 +133,7 @@ def history(
         return view.history_view(await session.retriever(retriever), await session.all_of("ModelVersion"))
 
     found = run(_where(namespace, context, kubeconfig), work)
-    _print(found, output, lambda: render.history(found, datetime.now(UTC)))
+    _print(found, output, lambda _: render.history(found, datetime.now(UTC)))
 
 
 @app.command()
@@ -106,17 +142,18 @@ def promote(  # noqa: PLR0913  options of a command line
     wait: Wait = True,
     timeout: Timeout = 600.0,
     request_id: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
+    yes: Sure = False,
+    output: Format = Output.TABLE,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Make a staged version active. Exit code 1: refused, with the reason; 3: no answer in time."""
-    from attune.cli.moving import Asked
-    from attune.cli.moving import promote as ask
+    from attune.cli.moving import Asked, move
     from attune.cli.session import run
 
-    asked = Asked(version, request_id, wait, timeout)
-    raise typer.Exit(run(_where(namespace, context, kubeconfig), lambda s: ask(s, asked, back=False, say=typer.echo)))
+    asked = Asked(version, request_id, wait, timeout, sure=yes)
+    _moved(run(_where(namespace, context, kubeconfig), lambda s: move(s, asked, _note)), output)
 
 
 @app.command()
@@ -126,20 +163,22 @@ def rollback(  # noqa: PLR0913  options of a command line
     kind: Annotated[Kind | None, typer.Option("--type", help="Where both types have a version before.")] = None,
     wait: Wait = True,
     timeout: Timeout = 600.0,
+    request_id: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
+    yes: Sure = False,
+    output: Format = Output.TABLE,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Go back to the version before, or to any kept one: model and index together."""
-    from attune.cli.moving import Asked, target
-    from attune.cli.moving import promote as ask
+    """Go back to the version before, or to any kept one: model and index together. Exit codes as of promote."""
+    from attune.cli.moving import Asked, move, target
     from attune.cli.session import Session, run
 
-    async def work(session: Session) -> int:
+    async def work(session: Session) -> dict[str, Any]:
         chosen = await target(session, retriever, to, kind.value if kind else None)
-        return await ask(session, Asked(chosen, None, wait, timeout), back=True, say=typer.echo)
+        return await move(session, Asked(chosen, request_id, wait, timeout, sure=yes, back=True), _note)
 
-    raise typer.Exit(run(_where(namespace, context, kubeconfig), work))
+    _moved(run(_where(namespace, context, kubeconfig), work), output)
 
 
 @app.command()
@@ -161,7 +200,7 @@ def diff(  # noqa: PLR0913  options of a command line
         return view.diff_view(one, other, everything=everything)
 
     found = run(_where(namespace, context, kubeconfig), work)
-    _print(found, output, lambda: render.diff(found))
+    _print(found, output, lambda _: render.diff(found))
 
 
 @app.command()
@@ -173,11 +212,11 @@ def logs(
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Of the newest Pod that works, or worked, for it."""
-    from attune.cli.logs import show
+    """What its newest Pod printed, progress made readable; with -f also what the Pods print that follow it."""
+    from attune.cli.logs import Shown, show
     from attune.cli.session import run
 
-    run(_where(namespace, context, kubeconfig), lambda s: show(s, name, follow=follow, raw=raw, say=typer.echo))
+    run(_where(namespace, context, kubeconfig), lambda s: show(s, name, Shown(typer.echo, raw, follow)))
 
 
 @app.command()
@@ -194,43 +233,46 @@ def search(  # noqa: PLR0913  options of a command line
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Ask the served Retriever."""
-    from rich.console import Group
+    """Ask the served Retriever, as an application would; with --compare two of its versions."""
+    from attune.cli import render, searching
+    from attune.cli.session import Session, guarded, run
 
-    from attune.cli import render
-    from attune.cli.searching import search as ask
-    from attune.cli.session import Session, run
+    given = {"query": query, "top_k": top_k} | ({} if rerank is None else {"rerank": rerank})
+    bodies = [given | {"model": m or "active"} for m in ((version, compare) if compare else (version,))]
 
-    async def work(session: Session) -> list[Any]:
+    async def at_server(address: str) -> list[Any]:
+        return [await searching.ask(address, body) for body in bodies]
+
+    async def in_cluster(session: Session) -> list[Any]:
         name = (await session.retriever(retriever))["metadata"]["name"]
-        given = {"query": query, "top_k": top_k} | ({} if rerank is None else {"rerank": rerank})
-        return [
-            await ask(session, name, {**given, "model": m or "active"}, server)
-            for m in (version, compare)[: 2 if compare else 1]
-        ]
+        return [await searching.search(session, name, body) for body in bodies]
 
-    found = run(_where(namespace, context, kubeconfig), work)
-    _print(found if compare else found[0], output, lambda: Group(*map(render.hits, found)))
+    found = guarded(lambda: at_server(server)) if server else run(_where(namespace, context, kubeconfig), in_cluster)
+    _print(found if compare else found[0], output, lambda console: render.hits(found, console.width))
 
 
 @registry_app.command()
-def rebuild(
+def rebuild(  # noqa: PLR0913  options of a command line
     retriever: Annotated[str, typer.Argument(help="The Retriever whose versions were lost.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be made.")] = False,
-    image: Annotated[str | None, typer.Option(help="Trainer image for the Pod that reads the store.")] = None,
+    folder: Annotated[str | None, typer.Option("--from", help="Another folder of artifacts: pvc://, s3://, …")] = None,
+    image: Annotated[
+        str, typer.Option(envvar="ATTUNE_TRAINER_IMAGE", help="Trainer image of the Pod that reads the store.")
+    ] = f"attune-trainer:{__version__}",
+    timeout: Annotated[float, typer.Option(help="Seconds for that Pod.")] = 300.0,
+    output: Format = Output.TABLE,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Make lost ModelVersions again from the manifests in the artifact store. What exists is left alone."""
-    from attune.cli.registry import rebuild as make
+    from attune.cli import registry, render
     from attune.cli.session import run
 
-    count = run(
-        _where(namespace, context, kubeconfig),
-        lambda s: make(s, retriever, dry_run=dry_run, image=image, say=typer.echo),
-    )
-    typer.echo(f"{count} {'would be ' if dry_run else ''}made")
+    asked = registry.Asked(image, folder, dry_run, timeout)
+    done = run(_where(namespace, context, kubeconfig), lambda s: registry.rebuild(s, retriever, asked, _note))
+    _print(done, output, lambda _: render.rebuilt(done))
+    raise typer.Exit(any(one["action"] in {registry.CONFLICT, registry.UNUSABLE} for one in done))
 
 
 def main() -> None:

@@ -1,57 +1,126 @@
-"""logs: of the newest stage Pod of a TrainingJob or ModelVersion, or of a Retriever's serving Pods, progress lines made readable."""
+"""logs: of the Pods that work for a TrainingJob or a ModelVersion, or that serve a Retriever; progress lines made readable."""
 
 import asyncio
-from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote
 
 from attune.api import labels
 from attune.api.display import percent, span
-from attune.cli.session import Problem, Session
+from attune.cli.session import Problem, Say, Session
 from attune.contract import last_progress
+from attune.errors import Invalid, NotFound
 from attune.objects import Manifest
 
-LINES = 1000
-LOOK_SECONDS = 1.0
-KINDS = ("TrainingJob", "ModelVersion", "Retriever")
+LINES = "1000"
+LOOK_SECONDS = 0.5
+STATE = {"TrainingJob": "phase", "ModelVersion": "stage"}
+OVER = {"TrainingJob": {"Succeeded", "Failed"}, "ModelVersion": {"staged", "active", "deprecated", "failed"}}
 
 
-async def show(session: Session, name: str, *, follow: bool, raw: bool, say: Callable[[str], None]) -> None:
-    """Print what there is, and with `follow` what comes, until the Pods have ended."""
-    selector = await _selector(session, name)
-    printed: dict[str, int] = {}
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How lines are printed."""
+
+    say: Say
+    raw: bool = False
+    follow: bool = False
+
+    def line(self, text: str, prefix: str = "") -> None:
+        self.say(prefix + (text if self.raw else readable(text)))
+
+
+async def show(session: Session, name: str, how: Shown) -> None:
+    """Print what there is; with `follow` also what comes, until the work is done. Problem where there is no such thing."""
+    for kind in (*STATE, "Retriever"):
+        thing = await session.find(kind, name)
+        if thing is None:
+            continue
+        if kind == "Retriever":
+            await _serving(session, name, how)
+        else:
+            await _stages(session, thing, how)
+        return
+    raise Problem(f"no TrainingJob, ModelVersion or Retriever {name!r} in namespace {session.namespace}")
+
+
+async def _serving(session: Session, name: str, how: Shown) -> None:
+    """All replicas, each line with the name of its Pod where there are several."""
+    pods = await session.pods({labels.RETRIEVER: name, labels.COMPONENT: labels.SERVING})
+    if not pods:
+        raise Problem(f"no Pod serves Retriever {name}; `kubectl attune status {name}` says why")
+    several = len(pods) > 1
+    if how.follow:
+        await asyncio.gather(*(_print(session, pod, how, several=several) for pod in pods))
+        return
+    for pod in pods:
+        await _print(session, pod, how, several=several)
+
+
+async def _stages(session: Session, owner: Manifest, how: Shown) -> None:
+    """The newest Pod; with `follow` those that come after it, too: each stage of a run has a Pod of its own."""
+    kind, name = owner["kind"], owner["metadata"]["name"]
+    shown: set[str] = set()
     while True:
-        pods = await session.pods(selector)
-        if not pods:
-            raise Problem(f"{name} has no Pod yet, or not any more; `kubectl get events` tells what happened")
-        serving = labels.COMPONENT in selector
-        chosen = pods if serving else pods[-1:]
-        for pod in chosen:
-            await _new_lines(session, pod, printed, raw=raw, prefix=serving and len(chosen) > 1, say=say)
-        ended = all(pod.get("status", {}).get("phase") in {"Succeeded", "Failed"} for pod in chosen)
-        if not follow or ended:
+        current = await session.find(kind, name)  # before the Pods: none comes after it is over
+        over = current is None or (current.get("status") or {}).get(STATE[kind]) in OVER[kind]
+        pods = await session.pods({labels.OWNER_UID: owner["metadata"]["uid"]})
+        new = [pod for pod in pods if pod["metadata"]["uid"] not in shown]
+        for pod in new if shown else new[-1:]:
+            how.say(f"--- {pod['metadata']['labels'].get(labels.STAGE, 'pod')}: {pod['metadata']['name']}")
+            await _print(session, pod, how)
+        shown |= {pod["metadata"]["uid"] for pod in pods}
+        if not shown and (over or not how.follow):
+            raise Problem(
+                f"{kind} {name} has no Pod, or none any more; `kubectl describe {kind.lower()} {name}` tells more"
+            )
+        if not how.follow or (over and not new):
             return
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _selector(session: Session, name: str) -> dict[str, str]:
-    for kind in KINDS:
-        for thing in await session.all_of(kind):
-            if thing["metadata"]["name"] == name:
-                if kind == "Retriever":
-                    return {labels.RETRIEVER: name, labels.COMPONENT: labels.SERVING}
-                return {labels.OWNER_UID: thing["metadata"]["uid"]}
-    raise Problem(f"no TrainingJob, ModelVersion or Retriever {name!r} in namespace {session.namespace}")
+async def _print(session: Session, pod: Manifest, how: Shown, *, several: bool = False) -> None:
+    """The log of one Pod. With `follow` it is waited for, and goes on until the Pod has ended."""
+    name, told = pod["metadata"]["name"], ""
+    prefix = f"{name}: " if several else ""
+    path = f"{await session.cluster.discovery.path('v1', 'Pod', session.namespace)}/{quote(name, safe='')}"
+    query = {"container": pod["spec"]["containers"][0]["name"], "tailLines": LINES}
+    query |= {"follow": "true"} if how.follow else {}
+    while True:
+        try:
+            async for line in session.transport.lines(f"{path}/log", query=query):
+                how.line(line, prefix)
+            return
+        except NotFound:
+            return
+        except Invalid as error:  # it has not started
+            why = await _waiting(session, path) or str(error)
+        if why != told:
+            told = why
+            how.say(f"{prefix}has not started: {why}")
+        if not how.follow:
+            return
+        await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _new_lines(
-    session: Session, pod: Manifest, printed: dict[str, int], *, raw: bool, prefix: bool, say: Callable[[str], None]
-) -> None:
-    name = pod["metadata"]["name"]
-    text = await session.cluster.log_tail(session.namespace, name, lines=LINES)
-    lines = text.splitlines()
-    start = printed.get(name, 0) if len(lines) < LINES else max(0, min(printed.get(name, 0), LINES) - 1)
-    for line in lines[start:]:
-        say((f"{name}: " if prefix else "") + (line if raw else readable(line)))
-    printed[name] = len(lines)
+async def _waiting(session: Session, path: str) -> str | None:
+    """Why the containers of a Pod do not run yet: `ErrImagePull: no such image`, or `Pending`."""
+    try:
+        status = (await session.transport.request("GET", path)).json().get("status") or {}
+    except NotFound:
+        return None
+    return waiting_reason(status)
+
+
+def waiting_reason(status: Manifest) -> str | None:
+    """What a Pod's status says of a container that waits, or of why no node takes it."""
+    for container in status.get("containerStatuses") or ():
+        waiting = (container.get("state") or {}).get("waiting")
+        if waiting:
+            return ": ".join(part for part in (waiting.get("reason"), waiting.get("message")) if part)
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] != "True":
+            return str(condition.get("message") or condition.get("reason"))
+    return str(status.get("phase") or "Pending")
 
 
 def readable(line: str) -> str:
@@ -60,6 +129,8 @@ def readable(line: str) -> str:
     if progress is None:
         return line
     parts = [f"{progress.stage} {percent(progress.percent) or ''}".strip()]
+    if progress.epoch is not None:
+        parts.append(f"epoch {progress.epoch:.2f}")
     if progress.loss is not None:
         parts.append(f"loss {progress.loss:.3f}")
     if progress.examples_per_second is not None:

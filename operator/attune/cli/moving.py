@@ -1,15 +1,24 @@
-"""promote and rollback: a new requestID on a version, and the operator's answer to it."""
+"""promote and rollback: a new requestID on a version, and the operator's answer to it.
+
+The rules are the operator's (`attune.decide.promotion`); here only what the caller surely did not mean is refused.
+"""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 from uuid import uuid4
 
-from attune.cli.session import FAILED, OK, TIMED_OUT, Problem, Session
+from attune.cli.session import FAILED, OK, TIMED_OUT, Problem, Say, Session, pointer
+from attune.errors import ClusterError
 from attune.objects import Manifest
 
-LOOK_SECONDS = 0.3
+LOOK_SECONDS = 0.2
+TYPES = ("embedding", "reranker")
+KEPT = frozenset({"active", "staged", "deprecated"})
+ACTIVE = "Active"
+ASKED = "Asked"
+TIMEOUT = "Timeout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,79 +29,166 @@ class Asked:
     request_id: str | None = None
     wait: bool = True
     timeout: float = 600.0
+    sure: bool = False
+    """`--yes`: the other way round, or a version that was taken back, is meant."""
+    back: bool = False
 
 
-async def promote(session: Session, asked: Asked, *, back: bool, say: Callable[[str], None]) -> int:
-    """Ask, and wait for the answer; returns the exit code."""
-    version = await session.get("ModelVersion", asked.version)
-    retriever = await session.get("Retriever", version["spec"]["retriever"])
-    active = _pointer(retriever, version["spec"]["type"]).get("active")
-    if active == asked.version:
-        say(f"{asked.version} is active already")
-        return OK
-    if not back and active is not None:
-        current = await session.get("ModelVersion", active)
-        if version["spec"]["version"] < current["spec"]["version"]:
-            raise Problem(
-                f"{asked.version} is older than {active}, which serves: to go back, `kubectl attune rollback --to {asked.version}`"
-            )
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The version that is asked for, beside what serves now."""
+
+    version: Manifest
+    retriever: Manifest
+    active: str | None
+    active_number: int | None
+
+    @property
+    def name(self) -> str:
+        return str(self.version["metadata"]["name"])
+
+    @property
+    def number(self) -> int:
+        return int(self.version["spec"]["version"])
+
+
+def exit_code(answer: dict[str, Any]) -> int:
+    """1 for a refusal, 3 where no answer came in time."""
+    return {"Refused": FAILED, TIMEOUT: TIMED_OUT}.get(answer["result"], OK)
+
+
+async def move(session: Session, asked: Asked, say: Say) -> dict[str, Any]:
+    """Ask, and wait for the answer: version, requestID, before, result (Promoted, RolledBack, Refused, Active, Asked, Timeout), message."""
+    found = await _found(session, asked.version)
+    if found.active == found.name:
+        return _answer(found, None, ACTIVE, "it is active already")
+    await _refuse(session, found, asked)
     request_id = asked.request_id or f"cli-{uuid4().hex[:12]}"
-    await session.merge("ModelVersion", asked.version, {"spec": {"promotion": {"requestID": request_id}}})
-    say(f"{asked.version}: asked (request {request_id}); {active or 'nothing'} serves now")
-    return await _answer(session, asked, request_id, say) if asked.wait else OK
+    await session.merge("ModelVersion", found.name, {"spec": {"promotion": {"requestID": request_id}}})
+    say(f"{found.name}: asked for, request {request_id}; {found.active or 'nothing'} serves now")
+    if not asked.wait:
+        return _answer(found, request_id, ASKED, f"`kubectl get mv {found.name} -o yaml` has the answer")
+    return await _waited(session, found, request_id, asked.timeout, say)
 
 
-async def _answer(session: Session, asked: Asked, request_id: str, say: Callable[[str], None]) -> int:
-    until, told = monotonic() + asked.timeout, ""
+async def _found(session: Session, name: str) -> Found:
+    version = await session.get("ModelVersion", name)
+    retriever = await session.get("Retriever", version["spec"]["retriever"])
+    active = pointer(retriever, version["spec"]["type"]).get("active")
+    current = await session.find("ModelVersion", active) if active else None
+    return Found(version, retriever, active, int(current["spec"]["version"]) if current else None)
+
+
+async def _refuse(session: Session, found: Found, asked: Asked) -> None:
+    status, name = found.version.get("status") or {}, found.name
+    if status.get("retirement"):
+        kept = ", ".join(await _kept(session, found.version)) or "none"
+        raise Problem(f"{name} is not kept any more, its files are deleted; kept are: {kept}")
+    answered = (status.get("promotion") or {}).get("handledRequestID")
+    if asked.request_id is not None and asked.request_id == answered:
+        raise Problem(
+            f"request {answered} on {name} was answered already ({status['promotion'].get('result')}: "
+            f"{status['promotion'].get('message')}); each new --request-id asks once"
+        )
+    if asked.sure:
+        return
+    quarantined = (found.retriever.get("status") or {}).get("quarantined") or []
+    taken_back = next((q for q in quarantined if q["version"] == name), None)
+    if taken_back is not None:
+        raise Problem(f"{name} was taken back: {taken_back['cause']}. If it is to serve all the same, add --yes")
+    if found.active_number is None or found.number == found.active_number:
+        return
+    if not asked.back and found.number < found.active_number:
+        raise Problem(
+            f"{name} is older than {found.active}, which serves, so this is a rollback: "
+            f"`kubectl attune rollback --to {name}`, or add --yes"
+        )
+    if asked.back and found.number > found.active_number:
+        raise Problem(
+            f"{name} is newer than {found.active}, which serves, so this is no rollback: "
+            f"`kubectl attune promote {name}`, or add --yes"
+        )
+
+
+async def _waited(session: Session, found: Found, request_id: str, seconds: float, say: Say) -> dict[str, Any]:
+    until, told = monotonic() + seconds, ""
     while True:
-        status = (await session.get("ModelVersion", asked.version)).get("status") or {}
+        try:
+            status = (await session.get("ModelVersion", found.name)).get("status") or {}
+        except ClusterError as error:
+            if not error.transient:
+                raise
+            status = {"promotion": {"result": "Pending", "message": str(error)}}
         promotion = status.get("promotion") or {}
-        message = promotion.get("message") or ""
+        result, message = promotion.get("result"), promotion.get("message") or ""
         if promotion.get("handledRequestID") == request_id:
-            result = promotion.get("result")
-            say(f"{asked.version}: {result}: {message}")
-            return FAILED if result == "Refused" else OK
-        if message != told and promotion.get("result") == "Pending":
+            return _answer(found, request_id, str(result), message)
+        if result == "Pending" and message != told:
             told = message
-            say(f"{asked.version}: waits: {message}")
+            say(f"{found.name}: waits: {message}")
         if monotonic() > until:
-            say(f"{asked.version}: no answer after {asked.timeout:.0f} s; the request stands. Does the operator run?")
-            return TIMED_OUT
+            why = told or "the operator has not taken it up; does it run?"
+            return _answer(found, request_id, TIMEOUT, f"no answer after {seconds:g} s, the request stands: {why}")
         await asyncio.sleep(LOOK_SECONDS)
+
+
+def _answer(found: Found, request_id: str | None, result: str, message: str) -> dict[str, Any]:
+    return {
+        "version": found.name,
+        "requestID": request_id,
+        "before": found.active,
+        "result": result,
+        "message": message,
+    }
+
+
+# ---- where a rollback leads
 
 
 async def target(session: Session, name: str | None, to: str | None, kind: str | None) -> str:
     """The version to go back to: the one that is named, or the one before the active one."""
     if to is not None:
-        version = await session.get("ModelVersion", to)
-        if (version.get("status") or {}).get("retirement"):
-            raise Problem(
-                f"{to} is not kept any more, its files are deleted; kept are: {await _kept(session, version)}"
-            )
-        return to
+        return await _named(session, name, to, kind)
     retriever = await session.retriever(name)
-    kinds = [kind] if kind else [t for t in ("embedding", "reranker") if _pointer(retriever, t).get("previous")]
+    kinds = [kind] if kind else [t for t in TYPES if pointer(retriever, t).get("previous")]
     if len(kinds) > 1:
         raise Problem("both types have a version before: say --type embedding or --type reranker")
-    previous = _pointer(retriever, kinds[0]).get("previous") if kinds else None
+    previous = pointer(retriever, kinds[0]).get("previous") if kinds else None
     if previous is None:
-        what = retriever["metadata"]["name"]
-        raise Problem(f"Retriever {what} has no version before the active one to go back to; name one: --to VERSION")
+        what, of = retriever["metadata"]["name"], f"{kind} " if kind else ""
+        raise Problem(
+            f"Retriever {what} has no {of}version before the active one; name one with --to. "
+            f"Kept are: {', '.join(await _kept_of(session, what, kind)) or 'none'}"
+        )
     return str(previous)
 
 
-async def _kept(session: Session, like: Manifest) -> str:
-    found = [
+async def _named(session: Session, name: str | None, to: str, kind: str | None) -> str:
+    version = await session.find("ModelVersion", to)
+    if version is None:
+        retriever = (await session.retriever(name))["metadata"]["name"] if name else None
+        kept = ", ".join(await _kept_of(session, retriever, kind)) or "none"
+        raise Problem(f"no ModelVersion {to!r} in namespace {session.namespace}; kept are: {kept}")
+    spec = version["spec"]
+    if name is not None and spec["retriever"] != name:
+        raise Problem(f"{to} is of Retriever {spec['retriever']}, not of {name}")
+    if kind is not None and spec["type"] != kind:
+        raise Problem(f"{to} is of type {spec['type']}, not {kind}")
+    return to
+
+
+async def _kept(session: Session, like: Manifest) -> list[str]:
+    return await _kept_of(session, like["spec"]["retriever"], like["spec"]["type"])
+
+
+async def _kept_of(session: Session, retriever: str | None, kind: str | None) -> list[str]:
+    """Names of the versions whose artifacts are there."""
+    found = await session.all_of("ModelVersion")
+    return [
         v["metadata"]["name"]
-        for v in await session.all_of("ModelVersion")
-        if v["spec"]["retriever"] == like["spec"]["retriever"]
-        and v["spec"]["type"] == like["spec"]["type"]
-        and (v.get("status") or {}).get("stage") in {"active", "staged", "deprecated"}
+        for v in found
+        if retriever in {None, v["spec"]["retriever"]}
+        and kind in {None, v["spec"]["type"]}
+        and (v.get("status") or {}).get("stage") in KEPT
         and not (v.get("status") or {}).get("retirement")
     ]
-    return ", ".join(found) or "none"
-
-
-def _pointer(retriever: Manifest, kind: str) -> Manifest:
-    found: Manifest = (retriever.get("status") or {}).get(kind) or {}
-    return found

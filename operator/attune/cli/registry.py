@@ -1,73 +1,111 @@
 """registry rebuild: ModelVersions made again from the manifests in the artifact store, after they were lost.
 
-The store may be a volume that only Pods can mount, so a Job of the trainer image reads it and prints what is there; the rest
-happens here, with the rights of the caller. What exists is left alone.
+The store may be a volume that only Pods can mount, so a Job of the trainer image reads it and prints what is there. The
+objects are made here, with the rights of the caller, and name the digest of their artifact: the operator takes it as it
+is, verified, and measures it again. What exists is left alone.
 """
 
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from attune import __version__
 from attune.api import Retriever, kinds, labels
-from attune.cli.session import Problem, Session
+from attune.cli.logs import waiting_reason
+from attune.cli.session import Problem, Say, Session
 from attune.contract import Layout
+from attune.errors import AlreadyExists, Invalid
 from attune.objects import Manifest, Ref
 
-SECONDS = 300.0
+LOOK_SECONDS = 0.3
 PVC_ROOT = "/mnt/pvc"
+USER = 65532
+MADE, WOULD_BE_MADE, EXISTS, CONFLICT, UNUSABLE = "made", "would be made", "exists", "conflict", "unusable"
 _SUFFIX = re.compile(r"-[0-9a-f]{8}$")
 _NUMBER = re.compile(r"-v(\d+)-")
 
 
-async def rebuild(session: Session, name: str, *, dry_run: bool, image: str | None, say: Callable[[str], None]) -> int:
-    """Make what is missing; returns how many were made (or would be)."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which artifacts are looked for, and by which Pod."""
+
+    image: str
+    folder: str | None = None
+    """Where they lie; None: where the operator puts them."""
+    dry_run: bool = False
+    timeout: float = 300.0
+
+
+async def rebuild(session: Session, name: str, asked: Asked, say: Say) -> list[dict[str, Any]]:
+    """Make what is missing. One entry an artifact: version, uri, digest, action and message."""
     raw = await session.get("Retriever", name)
     retriever = Retriever.model_validate(raw)
-    found = await _listed(session, retriever, image or f"attune-trainer:{__version__}")
+    root = asked.folder or Layout(retriever.spec.storage.uri, session.namespace, name).version("").rstrip("/")
+    say(f"reading {root} with {asked.image}")
+    found = await _listed(session, list_job(retriever, root, asked.image), asked.timeout)
     known = {v["metadata"]["name"]: v for v in await session.all_of("ModelVersion")}
-    made = 0
+    number = 1 + max((int(v["spec"]["version"]) for v in known.values()), default=0)
+    number = max(number, 1 + max((_numbered(entry) or 0 for entry in found), default=0))
+    done = []
     for entry in found:
-        wanted = version_of(entry, raw)
-        version = wanted["metadata"]["name"]
-        if version in known:
-            _compare(known[version], entry, say)
+        if "problem" in entry:
+            done.append(_told(None, entry, UNUSABLE, entry["problem"]))
             continue
-        made += 1
-        say(f"{version}: {'would be made' if dry_run else 'made'} from {entry['uri']}")
-        if not dry_run:
-            await _make(session, wanted, entry)
-    if not found:
-        say(f"there is no artifact below {_root(retriever)}")
-    return made
+        wanted = version_of(entry, raw, number)
+        number += _numbered(entry) is None
+        old = known.get(wanted["metadata"]["name"])
+        done.append(_compared(old, entry) if old else await _made(session, wanted, entry, dry_run=asked.dry_run))
+    return done
 
 
-def _compare(version: Manifest, entry: dict[str, Any], say: Callable[[str], None]) -> None:
-    digest = ((version.get("status") or {}).get("artifact") or {}).get("digest")
-    name = version["metadata"]["name"]
-    if digest is None or digest == entry["digest"]:
-        say(f"{name}: exists, left alone")
-    else:
-        say(f"{name}: exists with artifact {digest}, the store has {entry['digest']} at {entry['uri']}; left alone")
+def _compared(version: Manifest, entry: dict[str, Any]) -> dict[str, Any]:
+    """An object of that name is there already."""
+    artifact = (version.get("status") or {}).get("artifact") or version["spec"]["artifact"]
+    name, digest = version["metadata"]["name"], artifact.get("digest")
+    if digest in {None, entry["digest"]}:
+        return _told(name, entry, EXISTS, "left alone")
+    return _told(name, entry, CONFLICT, f"there is one with artifact {digest} at {artifact['uri']}; left alone")
 
 
-def version_of(entry: dict[str, Any], retriever: Manifest) -> Manifest:
-    """The ModelVersion that an artifact was made for. `entry` is a line of `attune-trainer registry`."""
+async def _made(session: Session, wanted: Manifest, entry: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
+    name = wanted["metadata"]["name"]
+    if dry_run:
+        return _told(name, entry, WOULD_BE_MADE, f"version {wanted['spec']['version']}")
+    try:
+        await session.create(wanted)
+    except AlreadyExists:
+        return _told(name, entry, EXISTS, "somebody made it meanwhile; left alone")
+    except Invalid as error:
+        return _told(name, entry, UNUSABLE, str(error))
+    return _told(name, entry, MADE, f"version {wanted['spec']['version']}; the operator verifies and measures it now")
+
+
+def _told(version: str | None, entry: dict[str, Any], action: str, message: str) -> dict[str, Any]:
+    return {
+        "version": version,
+        "uri": entry["uri"],
+        "digest": entry.get("digest"),
+        "action": action,
+        "message": message,
+    }
+
+
+def version_of(entry: dict[str, Any], retriever: Manifest, spare_number: int) -> Manifest:
+    """The ModelVersion that an artifact was made for. `entry` is a line of `attune-trainer registry`.
+
+    Its number is in its name; a name without one gets `spare_number`. Metrics are not in an artifact: they are measured again.
+    """
     manifest, meta = entry["manifest"], retriever["metadata"]
-    folder = entry["uri"].rstrip("/").rpartition("/")[2]
-    name = manifest.get("version") or _SUFFIX.sub("", folder)
-    number = _NUMBER.search(name)
     spec: Manifest = {
         "retriever": meta["name"],
         "type": manifest["type"],
-        "version": int(number.group(1)) if number else 1,
+        "version": _numbered(entry) or spare_number,
         "baseModel": manifest["baseModel"],
         "artifact": {"uri": entry["uri"], "digest": entry["digest"]},
-        "source": {"import": manifest["baseModel"]},
+        "source": {"import": entry["uri"]},
     }
     if manifest.get("config"):
         spec["config"] = manifest["config"]
@@ -76,7 +114,7 @@ def version_of(entry: dict[str, Any], retriever: Manifest) -> Manifest:
         "apiVersion": kinds.API_VERSION,
         "kind": "ModelVersion",
         "metadata": {
-            "name": name,
+            "name": _name_of(entry),
             "namespace": meta["namespace"],
             "labels": {labels.RETRIEVER: meta["name"], labels.TYPE: manifest["type"]},
             "ownerReferences": [owner],
@@ -85,86 +123,65 @@ def version_of(entry: dict[str, Any], retriever: Manifest) -> Manifest:
     }
 
 
-async def _make(session: Session, wanted: Manifest, entry: dict[str, Any]) -> None:
-    """The object, then its status: staged, with what the manifest says. Metrics are not in an artifact: absent, never invented."""
-    manifest = entry["manifest"]
-    made = await session.cluster.create(wanted)
-    stamp = made["metadata"]["creationTimestamp"]
-    artifact = {
-        "uri": entry["uri"],
-        "digest": entry["digest"],
-        "dimensions": manifest.get("dimensions"),
-        "embeddingSpace": manifest.get("embeddingSpace"),
-    }
-    conditions = [
-        ("Trained", "True", "Rebuilt", f"from the manifest of {entry['uri']}"),
-        ("Evaluated", "False", "Rebuilt", "metrics are not in the artifact; they were lost with the ModelVersion"),
-    ]
-    status = {
-        "stage": "staged",
-        "artifact": {k: v for k, v in artifact.items() if v is not None},
-        "dimensions": manifest.get("dimensions"),
-        "embeddingSpace": manifest.get("embeddingSpace"),
-        "notes": "rebuilt from the artifact store",
-        "conditions": [
-            {"type": t, "status": s, "reason": r, "message": m, "lastTransitionTime": stamp}
-            for t, s, r, m in conditions
-        ],
-    }
-    while True:  # the operator may have looked at it in between
-        made["status"] = {k: v for k, v in status.items() if v is not None}
-        try:
-            await session.cluster.replace_status(made)
-            return
-        except Exception as error:
-            from attune.errors import Conflict
-
-            if not isinstance(error, Conflict):
-                raise
-            made = await session.get("ModelVersion", wanted["metadata"]["name"])
+def _name_of(entry: dict[str, Any]) -> str:
+    folder = str(entry["uri"]).rstrip("/").rpartition("/")[2]
+    return str(entry["manifest"].get("version") or _SUFFIX.sub("", folder))
 
 
-async def _listed(session: Session, retriever: Retriever, image: str) -> list[dict[str, Any]]:
-    job = list_job(retriever, image, f"attune-registry-{uuid4().hex[:8]}")
-    await session.cluster.create(job)
+def _numbered(entry: dict[str, Any]) -> int | None:
+    number = _NUMBER.search(_name_of(entry)) if "manifest" in entry else None
+    return int(number.group(1)) if number else None
+
+
+# ---- the Pod that reads the store
+
+
+async def _listed(session: Session, job: Manifest, seconds: float) -> list[dict[str, Any]]:
     name = job["metadata"]["name"]
+    await session.create(job)
     try:
-        pod = await _ended(session, name)
-        text = await session.cluster.log_tail(session.namespace, pod["metadata"]["name"], lines=100_000)
-        if pod["status"]["phase"] == "Failed":
-            raise Problem(f"the artifact store could not be read: {text.strip()[-500:] or 'the Pod left no words'}")
-        return [json.loads(line) for line in text.splitlines() if line.startswith('{"uri"')]
+        pod = await _ended(session, name, seconds)
+        path = await session.cluster.discovery.path("v1", "Pod", session.namespace)
+        lines = [line async for line in session.transport.lines(f"{path}/{pod['metadata']['name']}/log")]
     finally:
         await session.cluster.delete(Ref("batch/v1", "Job", session.namespace, name))
+    if pod["status"]["phase"] == "Failed":
+        words = " ".join(line for line in lines[-5:] if line.strip())
+        raise Problem(f"the artifact store could not be read: {words or 'the Pod left no words'}")
+    told = [json.loads(line) for line in lines if line.startswith(('{"uri"', '{"artifacts"'))]
+    if not told or told[-1].get("artifacts") != len(told) - 1:
+        raise Problem(f"the log of Pod {pod['metadata']['name']} is not whole; try again")
+    return told[:-1]
 
 
-async def _ended(session: Session, job: str) -> Manifest:
-    until = monotonic() + SECONDS
+async def _ended(session: Session, job: str, seconds: float) -> Manifest:
+    until = monotonic() + seconds
     while True:
         pods = await session.pods({"batch.kubernetes.io/job-name": job})
-        if pods and pods[-1].get("status", {}).get("phase") in {"Succeeded", "Failed"}:
+        status = pods[-1].get("status") or {} if pods else {}
+        if status.get("phase") in {"Succeeded", "Failed"}:
             return pods[-1]
         if monotonic() > until:
+            why = waiting_reason(status) if pods else "no Pod was made; `kubectl get events` tells more"
             raise Problem(
-                f"Job {job} did not end within {SECONDS:.0f} s; is its image there (--image), can its volume be mounted?"
+                f"the Pod that reads the store did not end within {seconds:g} s: {why}. Is its image there (--image), "
+                "can the volume be mounted (a volume that is in use by another node cannot)?"
             )
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(LOOK_SECONDS)
 
 
-def _root(retriever: Retriever) -> str:
-    layout = Layout(retriever.spec.storage.uri, retriever.metadata.namespace, retriever.metadata.name)
-    return layout.version("").rstrip("/")
-
-
-def list_job(retriever: Retriever, image: str, name: str) -> Manifest:
-    """A Job that prints one line for each artifact of the Retriever."""
-    root = _root(retriever)
+def list_job(retriever: Retriever, root: str, image: str) -> Manifest:
+    """A Job that prints one line for each artifact below `root`."""
     container: Manifest = {
         "name": "trainer",
         "image": image,
         "args": ["registry", root],
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
-        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
     }
     volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {}}]
     if root.startswith("pvc://"):
@@ -173,22 +190,17 @@ def list_job(retriever: Retriever, image: str, name: str) -> Manifest:
         container["volumeMounts"].append({"name": "store", "mountPath": f"{PVC_ROOT}/{claim}", "readOnly": True})
     if retriever.spec.storage.secret_ref is not None:
         container["envFrom"] = [{"secretRef": {"name": retriever.spec.storage.secret_ref.name}}]
-    user = 65532
+    pod: Manifest = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER},
+        "volumes": volumes,
+        "containers": [container],
+    }
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": name, "namespace": retriever.metadata.namespace},
-        "spec": {
-            "backoffLimit": 0,
-            "ttlSecondsAfterFinished": 600,
-            "template": {
-                "spec": {
-                    "restartPolicy": "Never",
-                    "automountServiceAccountToken": False,
-                    "securityContext": {"runAsNonRoot": True, "runAsUser": user, "runAsGroup": user, "fsGroup": user},
-                    "volumes": volumes,
-                    "containers": [container],
-                }
-            },
-        },
+        "metadata": {"name": f"attune-registry-{uuid4().hex[:8]}", "namespace": retriever.metadata.namespace},
+        "spec": {"backoffLimit": 0, "ttlSecondsAfterFinished": 600, "template": {"spec": pod}},
     }

@@ -1,6 +1,5 @@
 """What the commands show, as plain values: the JSON of `-o json`, and what `render` draws. Pure functions of stored objects."""
 
-from datetime import datetime
 from typing import Any
 
 from attune.objects import Manifest
@@ -53,7 +52,7 @@ def _model(kind: str, retriever: Manifest, versions: dict[str, Manifest]) -> Vie
         "previous": pointer.get("previous"),
         "split": pointer.get("split"),
         "metrics": metrics(active) if active else {},
-        "improvementPercent": _evaluation(active).get("improvementPercent") if active else None,
+        "improvementPercent": _evaluation(active or {}).get("improvementPercent"),
         "index": ((active or {}).get("status") or {}).get("index"),
         "staged": sorted(staged),
     }
@@ -91,8 +90,11 @@ def _version(version: Manifest) -> View:
 
 
 def diff_view(one: Manifest, other: Manifest, *, everything: bool = False) -> View:
-    """Configuration, data, metrics, index and artifact of two versions, field by field; without `everything` what differs."""
-    parts = {"config": _config, "data": _data, "metrics": metrics, "index": _index, "artifact": _artifact}
+    """Configuration, data, metrics, index and artifact of two versions, field by field; without `everything` what differs.
+
+    `interval` of a metric is b's: of its difference to the version that was active when it was measured.
+    """
+    parts = {"config": _config, "data": _data, "metrics": _measured, "index": _index, "artifact": _artifact}
     found: View = {"a": one["metadata"]["name"], "b": other["metadata"]["name"]}
     for part, read in parts.items():
         left, right = read(one), read(other)
@@ -105,8 +107,14 @@ def diff_view(one: Manifest, other: Manifest, *, everything: bool = False) -> Vi
     return found
 
 
+def _measured(version: Manifest) -> View:
+    evaluation = _evaluation(version)
+    more = {k: evaluation.get(k) for k in ("improvementPercent", "verdict", "queries", "documents")}
+    return metrics(version) | {k: v for k, v in more.items() if v is not None}
+
+
 def _config(version: Manifest) -> View:
-    return _flat({"baseModel": version["spec"]["baseModel"], **(version["spec"].get("config") or {})})
+    return _flat((version["spec"].get("config") or {}) | {"baseModel": version["spec"]["baseModel"]})
 
 
 def _data(version: Manifest) -> View:
@@ -174,12 +182,3 @@ def _phase(thing: Manifest) -> str:
 
 def _said(status: View, kind: str) -> str | None:
     return next((c["message"] for c in status.get("conditions") or [] if c["type"] == kind), None)
-
-
-def ago(at: str | None, now: datetime) -> str:
-    """`3h20m ago`, or nothing."""
-    from attune.api.display import span
-
-    if not at:
-        return ""
-    return f"{span((now - datetime.fromisoformat(at)).total_seconds())} ago"

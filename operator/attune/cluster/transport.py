@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,24 @@ class Transport:
             if self._on_request is not None:
                 self._on_request(method, code)
 
+    async def lines(self, path: str, *, query: Mapping[str, str] | None = None) -> AsyncIterator[str]:
+        """Lines of an answer that goes on until the server ends it, such as a log that is followed; errors as of `request`."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
+        url = self._connection.server + path
+        try:
+            async with self._session.get(url, params=query, timeout=timeout) as response:
+                if response.status >= 300:
+                    raise failure(response.status, await response.read(), f"GET {path}")
+                rest = b""
+                async for part in response.content.iter_any():
+                    *whole, rest = (rest + part).split(b"\n")
+                    for line in whole:
+                        yield line.decode(errors="replace")
+                if rest:
+                    yield rest.decode(errors="replace")
+        except (aiohttp.ClientError, TimeoutError, OSError) as e:
+            raise Unavailable(f"GET {path}: {self._connection.server}: {e or type(e).__name__}") from e
+
 
 def _fence_trace() -> aiohttp.TraceConfig:
     """Asks the request's fence at the last moment before it is sent."""
@@ -113,7 +131,7 @@ def failure(status: int, body: bytes, request: str, retry_after: str | None = No
     """The error for an answer that is not 2xx; its message is the server's own where it sent a Status object."""
     document = _status_object(body)
     reason = str(document.get("reason") or "")
-    said = document.get("message") or body[:300].decode(errors="replace") or "no message"
+    said = _message(document) or body[:300].decode(errors="replace") or "no message"
     message = f"{request}: {said} (HTTP {status})"
     if status == 404:
         return NotFound(message, status=status)
@@ -125,6 +143,13 @@ def failure(status: int, body: bytes, request: str, retry_after: str | None = No
         wait = retry_after or (document.get("details") or {}).get("retryAfterSeconds")
         return Unavailable(message, status=status, retry_after=_seconds(wait))
     return Invalid(message, status=status)
+
+
+def _message(document: Mapping[str, Any]) -> str | None:
+    """Of a Status, or of the error of one of our servers behind the API server's proxy."""
+    error = document.get("error")
+    said = document.get("message") or (error.get("message") if isinstance(error, dict) else None)
+    return str(said) if said else None
 
 
 def _status_object(body: bytes) -> dict[str, Any]:

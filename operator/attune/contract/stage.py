@@ -195,6 +195,9 @@ class StageSpec(Contract):
         None, description="Where the version's artifact is (train, import) or lies (evaluate)."
     )
     active: ArtifactRef | None = Field(None, description="The version that serves now, to compare with.")
+    first_stage: ArtifactRef | None = Field(
+        None, description="The embedding version whose candidates a reranker orders in its evaluation; absent: BM25."
+    )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     index: IndexWork | None = Field(None, description="What the index stage fills; needed by index.")
     retire: RetireWork | None = Field(None, description="What the retire stage deletes; needed by retire.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from attune.contract import ModelType
 from attune.decide.gates import Problem
 from attune.desired.stage_spec import VERSION_PREFIX, base_model_of
 from attune.observation import SeenTrainingJob
@@ -54,7 +55,24 @@ def import_running(seen: SeenTrainingJob) -> Problem | None:
     )
 
 
-WAITS: tuple[Check, ...] = (fine_tuning_disabled, retriever_missing, base_version_missing, import_running)
+def first_stage_missing(seen: SeenTrainingJob) -> Problem | None:
+    """A reranker learns from, and is measured on, what the embedding model finds."""
+    if seen.job.spec.type is not ModelType.RERANKER or seen.first_stage is not None or seen.job.status.attempts:
+        return None
+    return Problem(
+        "WaitingForEmbedding",
+        f"Retriever {seen.job.spec.retriever!r} has no active embedding version yet, whose candidates a reranker orders; "
+        "`kubectl get mv` shows its import",
+    )
+
+
+WAITS: tuple[Check, ...] = (
+    fine_tuning_disabled,
+    retriever_missing,
+    base_version_missing,
+    import_running,
+    first_stage_missing,
+)
 
 
 def no_such_model(seen: SeenTrainingJob) -> Problem | None:
@@ -110,7 +128,6 @@ def provider_unknown(seen: SeenTrainingJob) -> Problem | None:
 def not_in_this_release(seen: SeenTrainingJob) -> Problem | None:
     spec = seen.job.spec
     unavailable = {
-        f"spec.type: {spec.type.value}": spec.type.value != "embedding",
         f"spec.dataSource.synthetic: {spec.data_source.synthetic}": bool(spec.data_source.synthetic),
         f"spec.hyperparameters.method: {spec.hyperparameters.method}": spec.hyperparameters.method != "full",
         f"spec.compute.engine: {spec.compute.engine}": spec.compute.engine != "Job",
@@ -121,7 +138,7 @@ def not_in_this_release(seen: SeenTrainingJob) -> Problem | None:
         return None
     return Problem(
         "NotAvailable",
-        f"{', '.join(asked)}: not available in this release; it trains embeddings, method full, on archive and feedback, on one node",
+        f"{', '.join(asked)}: not available in this release; it trains with method full, on archive and feedback, on one node",
     )
 
 

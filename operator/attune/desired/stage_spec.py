@@ -109,12 +109,16 @@ def for_training(seen: SeenTrainingJob, retriever: Retriever, stage: Stage) -> S
         dataset=ArtifactRef(name="dataset", uri=dataset.uri, digest=dataset.digest) if dataset else None,
         model=_target(seen.version, artifact.digest if artifact else None),
         active=artifact_of(seen.active) if stage is Stage.EVALUATE else None,
+        first_stage=artifact_of(seen.first_stage) if stage in {Stage.PREPARE, Stage.EVALUATE} else None,
         evaluation=EvaluationConfig(score_metric=job.spec.evaluation.score_metric, k=job.spec.evaluation.k),
     )
 
 
 def for_import(seen: SeenModelVersion, retriever: Retriever, stage: Stage) -> StageSpec:
-    """The spec of one stage of an import: a held-out set, the export, the evaluation."""
+    """The spec of one stage of an import: a held-out set, the export, the evaluation.
+
+    Where the version names the digest of its artifact, the artifact is there already: it is verified, never written.
+    """
     version = seen.version
     dataset, artifact = version.status.dataset, version.status.artifact
     data = DataSpec(
@@ -131,8 +135,9 @@ def for_import(seen: SeenModelVersion, retriever: Retriever, stage: Stage) -> St
         config=import_config(retriever, version),
         data=data if stage is Stage.PREPARE else DataSpec(),
         dataset=ArtifactRef(name="dataset", uri=dataset.uri, digest=dataset.digest) if dataset else None,
-        model=_target(version, artifact.digest if artifact else None),
+        model=_target(version, artifact.digest if artifact else version.spec.artifact.digest),
         active=artifact_of(seen.active) if stage is Stage.EVALUATE else None,
+        first_stage=artifact_of(seen.first_stage) if stage is Stage.EVALUATE else None,
     )
 
 

@@ -156,11 +156,13 @@ class LanceCollection:
         found: dict[str, Floats] = {}
         for start in range(0, len(ids), 500):
             part = ids[start : start + 500]
-            query = self._table.search().where(_in("id", part)).select(["id", "vector"]).limit(len(part))
-            table = self._do("read", query.to_arrow)
+            table = self._do("read", partial(self._stored, part))
             stacked = np.stack(table.column("vector").to_numpy(zero_copy_only=False)) if table.num_rows else ()
             found |= dict(zip(table.column("id").to_pylist(), np.asarray(stacked, np.float32), strict=True))
         return found
+
+    def _stored(self, ids: Sequence[str]) -> Any:
+        return self._table.search().where(_in("id", ids)).select(["id", "vector"]).limit(len(ids)).to_arrow()
 
     def finish(self) -> None:
         """The word index, the index of ids, and from 50,000 documents on one of vectors. New rows are merged into them."""
@@ -182,10 +184,14 @@ class LanceCollection:
                 raise
 
     def dense(self, vector: Floats, k: int, conditions: Sequence[Condition] = ()) -> list[Hit]:
-        query = self._table.search(np.asarray(vector, np.float32), vector_column_name="vector")
-        query = query.distance_type(self.identity.distance).select([*SHOWN, "_distance"]).limit(k)
-        found = self._do("search", _narrowed(query, conditions).to_arrow)
         distance = self.identity.distance
+
+        def look() -> Any:  # making the query already reads the schema
+            query = self._table.search(np.asarray(vector, np.float32), vector_column_name="vector")
+            query = query.distance_type(distance).select([*SHOWN, "_distance"]).limit(k)
+            return _narrowed(query, conditions).to_arrow()
+
+        found = self._do("search", look)
         scores = [_score(float(value), distance) for value in found.column("_distance").to_pylist()]
         return _hits(found, scores)
 
@@ -193,8 +199,12 @@ class LanceCollection:
         asked = words(query)
         if not asked or self.count() == 0:
             return []
-        search = self._table.search(_match(" ".join(asked), "words")).select([*SHOWN, "_score"]).limit(k)
-        found = self._do("search", _narrowed(search, conditions).to_arrow)
+
+        def look() -> Any:
+            query = self._table.search(_match(" ".join(asked), "words")).select([*SHOWN, "_score"]).limit(k)
+            return _narrowed(query, conditions).to_arrow()
+
+        found = self._do("search", look)
         return _hits(found, [float(value) for value in found.column("_score").to_pylist()])
 
     def _do(self, action: str, run: Callable[[], T]) -> T:

@@ -178,8 +178,12 @@ def test_a_damaged_cache_is_fetched_anew(process: Callable[..., ServingProcess],
     [
         ("{broken", "Invalid JSON"),
         ("{}", "namespace: Field required"),
+        ('{"contract":"attune.dev/serving/v9","namespace":"n","retriever":"r","generation":9}', "contract"),
         ('{"namespace":"n","retriever":"r","generation":0,"versions":[]}', "generation"),
-        ('{"namespace":"n","retriever":"r","generation":9,"embedding":{"active":"emb-v9"}}', "it points to emb-v9"),
+        (
+            '{"namespace":"n","retriever":"r","generation":9,"embedding":{"active":"emb-v9"}}',
+            "embedding points to emb-v9, which is not listed",
+        ),
     ],
 )
 def test_a_configuration_that_cannot_be_followed_changes_nothing(
@@ -193,9 +197,28 @@ def test_a_configuration_that_cannot_be_followed_changes_nothing(
     server.until(lambda: server.report().problem)
     assert words in str(server.report().problem)
     assert "the last one is followed" in str(server.report().problem)
+    reason = "UnknownVersion" if "points to" in words else "ConfigInvalid"
+    assert server.metric("attune_serving_config_problem", reason=reason) == 1
     assert server.post("/v1/embeddings", {"input": "red"}).headers["x-attune-version"] == one.name
     server.tell(serving_config(served(one), generation=2))
     server.until(lambda: server.report().problem is None and server.report().generation == 2)
+
+
+def test_a_configuration_that_cannot_be_read_is_said_whatever_else_goes_on(
+    process: Callable[..., ServingProcess], one: Made, two: Made, tmp_path: Path
+) -> None:
+    """A preload that is tried again and again must not make the problem look solved."""
+    server = process()
+    later = tmp_path / "later"
+    server.tell(serving_config(served(one), served(two).model_copy(update={"uri": str(later)})))
+    server.start()
+    server.until(server.ready)
+    server.tell("{broken")
+    server.until(lambda: server.report().problem)
+    shutil.copytree(two.folder, later)
+    server.until(lambda: server.report().ready(two.name, two.digest))
+    assert "Invalid JSON" in str(server.report().problem)
+    assert server.metric("attune_serving_config_problem", reason="ConfigInvalid") == 1
 
 
 def test_a_file_that_is_older_than_what_is_known_is_passed_over(
@@ -223,3 +246,39 @@ def test_the_previous_version_must_be_ready_too(
     server.start()
     server.until(lambda: server.report().problem)
     assert not server.ready()
+
+
+def test_artifacts_that_are_not_in_use_leave_the_cache(
+    process: Callable[..., ServingProcess], one: Made, two: Made
+) -> None:
+    server = process()
+    server.tell(serving_config(served(one)))
+    server.start()
+    server.until(server.ready)
+    folder = server.folder / "cache" / "versions"
+    assert [path.name for path in folder.iterdir()] == [one.digest.removeprefix("sha256:")]
+    server.tell(serving_config(served(two), generation=2))
+    server.until(lambda: [path.name for path in folder.iterdir()] == [two.digest.removeprefix("sha256:")])
+    assert server.post("/v1/embeddings", {"input": "red"}).headers["x-attune-version"] == two.name
+
+
+def test_a_search_that_fails_names_its_version_and_is_counted_for_it(
+    process: Callable[..., ServingProcess], one: Made, index: IndexSpec, tmp_path: Path
+) -> None:
+    copied = tmp_path / "index"
+    shutil.copytree(index.uri.removeprefix("file://"), copied)
+    server = process(ATTUNE_SEARCH_SECONDS="1")
+    version = served(one, collection="c_emb_v1", documents=120)
+    server.tell(serving_config(version, index=IndexSpec(store="lancedb", uri=f"file://{copied}")))
+    server.start()
+    server.until(server.ready)
+    assert server.post("/v1/search", {"query": "red house"}).status_code == 200
+    copied.rename(tmp_path / "away")
+    answer = server.post("/v1/search", {"query": "red house"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "index_unavailable"), answer.text
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.headers["x-attune-version"] == one.name
+    assert server.metric("attune_serving_errors_total", endpoint="search", version=one.name) == 1
+    assert server.post("/v1/embeddings", {"input": "red house"}).status_code == 200
+    (tmp_path / "away").rename(copied)
+    server.until(lambda: server.post("/v1/search", {"query": "red house"}).status_code == 200)

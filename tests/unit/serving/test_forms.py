@@ -114,9 +114,15 @@ def test_what_is_no_json_object_is_refused(server: ServingProcess, content: byte
     assert answer.json()["error"]["code"] == "invalid_json"
 
 
-def test_other_methods_and_paths_are_not_there(server: ServingProcess) -> None:
-    assert server.get("/v1/embeddings").status_code == 405
-    assert server.get("/v2/anything").status_code == 404
+def test_other_methods_and_paths_are_refused_in_the_same_form(server: ServingProcess) -> None:
+    for answer, status, code in (
+        (server.get("/v1/embeddings"), 405, "method_not_allowed"),
+        (server.get("/v2/anything"), 404, "path_not_found"),
+        (server.post("/v1/chat/completions", {}), 404, "path_not_found"),
+    ):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+        assert "/v1/embeddings" in answer.json()["error"]["message"]
+    assert server.get("/v1/embeddings").headers["allow"] == "POST"
 
 
 def test_queries_are_split_by_their_text_and_say_so(server: ServingProcess, artifacts: tuple[Made, Made]) -> None:

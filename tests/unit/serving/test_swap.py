@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -101,6 +102,42 @@ def test_a_watch_whose_version_is_too_old_starts_again(
     watched.until(lambda: watched.report().active["embedding"] == two.name)
 
 
+@pytest.mark.parametrize(
+    "junk",
+    [b"<html>Bad Gateway</html>", b"[]", b"{}", b'{"metadata":{}}', b'{"type":"ADDED"}', b'"text"', b"\xff\xfe", b""],
+)
+def test_an_api_server_that_talks_nonsense_is_outlived_and_followed_again(
+    watched: ServingProcess, api: FakeApiServer, one: Made, two: Made, junk: bytes
+) -> None:
+    api.put(serving_config(served(one)).to_json())
+    watched.start()
+    watched.until(watched.ready)
+    watches = api.watches
+    api.junk = junk
+    api.end_watches()
+    watched.until(lambda: api.watches > watches)
+    time.sleep(0.5)
+    assert watched.post("/v1/embeddings", {"input": "red"}).headers["x-attune-version"] == one.name
+    api.junk = None
+    api.put(serving_config(served(two), generation=2).to_json())
+    watched.until(lambda: watched.report().active["embedding"] == two.name)
+
+
+def test_an_api_server_that_ends_every_watch_is_not_flooded_and_still_followed(
+    watched: ServingProcess, api: FakeApiServer, one: Made, two: Made
+) -> None:
+    api.hasty = True
+    api.put(serving_config(served(one)).to_json())
+    watched.start()
+    watched.until(watched.ready)
+    before = api.watches
+    time.sleep(2)
+    assert api.watches - before <= 4
+    api.put(serving_config(served(two), generation=2).to_json())
+    api.hasty = False
+    watched.until(lambda: watched.report().active["embedding"] == two.name)
+
+
 def test_a_config_map_that_is_deleted_changes_nothing_and_is_said(
     watched: ServingProcess, api: FakeApiServer, one: Made, two: Made
 ) -> None:
@@ -112,6 +149,24 @@ def test_a_config_map_that_is_deleted_changes_nothing_and_is_said(
     assert watched.ready()
     assert watched.post("/v1/embeddings", {"input": "red"}).headers["x-attune-version"] == one.name
     api.put(serving_config(served(two), generation=2).to_json())
+    watched.until(lambda: watched.report().active["embedding"] == two.name and watched.report().problem is None)
+
+
+def test_started_while_the_config_map_is_deleted_it_serves_what_it_served(
+    watched: ServingProcess, api: FakeApiServer, one: Made, two: Made
+) -> None:
+    api.put(serving_config(served(one)).to_json())
+    watched.start()
+    watched.until(watched.ready)
+    watched.until((watched.folder / "cache" / "serving.json").is_file)
+    watched.kill()
+    api.delete()
+    watched.start()
+    watched.until(watched.ready)
+    watched.until(lambda: "there is none; the last one is followed" in str(watched.report().problem))
+    assert watched.metric("attune_serving_config_problem", reason="ConfigMissing") == 1
+    assert watched.post("/v1/embeddings", {"input": "red"}).headers["x-attune-version"] == one.name
+    api.put(serving_config(served(two)).to_json())
     watched.until(lambda: watched.report().active["embedding"] == two.name and watched.report().problem is None)
 
 
@@ -144,6 +199,28 @@ def test_sigterm_answers_what_came_and_ends_well(watched: ServingProcess, api: F
     time.sleep(0.05)
     assert watched.stop() == 0
     assert failures(load.stop()) == {}
+
+
+def test_sigterm_does_not_wait_for_a_store_that_hangs(
+    process: Callable[..., ServingProcess], one: Made, two: Made
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, answers nothing
+        server = process(
+            AWS_ENDPOINT_URL=f"http://127.0.0.1:{silent.getsockname()[1]}",
+            AWS_ACCESS_KEY_ID="a",
+            AWS_SECRET_ACCESS_KEY="b",
+            AWS_REGION="us-east-1",
+        )
+        hanging = [
+            served(two).model_copy(update={"name": f"emb-v{n}", "uri": f"s3://bucket/{n}", "digest": f"sha256:{n}"})
+            for n in range(2, 5)
+        ]
+        server.tell(serving_config(served(one), *hanging))
+        server.start()
+        server.until(server.ready)  # and what hangs keeps nobody else back
+        assert server.report().problem is None
+        assert server.stop() == 0
+        assert "Traceback" not in server.log
 
 
 def test_a_preloaded_version_answers_by_name_and_is_not_asked_otherwise(

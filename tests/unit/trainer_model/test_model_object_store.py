@@ -11,7 +11,7 @@ from attune.contract import ArtifactRef, Progress, Stage, StageSpec
 from attune_retrieval import store
 from attune_trainer.running import run
 from attune_trainer.signals import Termination
-from attune_trainer.stages import checkpoints_uri
+from attune_trainer.stage_work import checkpoints_uri
 
 MakeSpec = Callable[..., StageSpec]
 

@@ -135,7 +135,7 @@ def test_checkpoints_go_when_the_training_has_its_result(trained: Done) -> None:
         ({"method": "lora"}, "method: full"),
         ({"method": "queryOnly"}, "method: full"),
         ({"loss": "bce"}, "multipleNegativesRanking"),
-        ({"spec_type": ModelType.RERANKER}, "embedding"),
+        ({"spec_type": ModelType.RERANKER, "loss": "listwise"}, "use bce"),
         ({"precision": "fp16"}, "GPU"),
         ({"base_model": "/no/such/folder"}, "/no/such/folder"),
         ({"base_model": "nobody/no-such-model"}, "HF_HUB_OFFLINE"),

@@ -75,7 +75,7 @@ def evaluate(
     differences = intervals(candidate, other, held_out, resamples=config.resamples, seed=seed)
     measured = candidate.metrics()
     before = other.metrics().ndcg_at10 or 0.0
-    score, made_of = _score(measured, config)
+    score, made_of = scored(measured, config)
     metrics = EvaluationMetrics(
         **measured.model_dump(),
         queries=len(held_out.queries),
@@ -122,7 +122,7 @@ def _base(
     return measure_encoder(contenders.base(), held_out, k=k, advance=advance)
 
 
-def _score(measured: RetrievalMetrics, config: EvaluationConfig) -> tuple[float | None, str]:
+def scored(measured: RetrievalMetrics, config: EvaluationConfig) -> tuple[float | None, str]:
     """The number that evalThreshold is compared with, and what it is made of (JSON names)."""
     if config.score_metric in JUDGED:
         return None, config.score_metric

@@ -16,6 +16,8 @@ from attune_trainer.errors import BadConfig
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from torch import Tensor
+    from torch.nn import Module
 
 INPUTS = ["input_ids", "attention_mask"]
 OUTPUT = "sentence_embedding"
@@ -39,19 +41,25 @@ def export(model: "SentenceTransformer", path: Path) -> None:
                 features = module(features)
             return torch.nn.functional.normalize(features["sentence_embedding"], dim=1)
 
-    graph = Graph().cpu().float().eval()
-    batch, sequence = torch.export.Dim("batch"), torch.export.Dim("sequence")
     example = torch.ones((2, 8), dtype=torch.int64)
-    size = sum(parameter.numel() * 4 for parameter in model.parameters())
+    saved(Graph(), [example, example.clone()], INPUTS, OUTPUT, path)
+
+
+def saved(graph: "Module", examples: list["Tensor"], inputs: list[str], output: str, path: Path) -> None:
+    """Write a module as `path` (and `path`.data for large ones), with free batch and sequence. BadConfig (ExportFailed)."""
+    import torch
+
+    batch, sequence = torch.export.Dim("batch"), torch.export.Dim("sequence")
+    size = sum(parameter.numel() * 4 for parameter in graph.parameters())
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                graph,
-                (example, example.clone()),
-                input_names=INPUTS,
-                output_names=[OUTPUT],
-                dynamic_shapes={name: {0: batch, 1: sequence} for name in INPUTS},
+                graph.cpu().float().eval(),
+                tuple(examples),
+                input_names=inputs,
+                output_names=[output],
+                dynamic_shapes={name: {0: batch, 1: sequence} for name in inputs},
                 dynamo=True,
             )
     except Exception as error:

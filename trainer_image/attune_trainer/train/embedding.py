@@ -5,7 +5,6 @@ gives the same model as a run that was never stopped.
 """
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,20 +12,19 @@ from typing import TYPE_CHECKING, Any
 from attune.contract import TrainingConfig, TrainingMetrics
 from attune_trainer import base_model
 from attune_trainer.errors import BadConfig, InsufficientData
+from attune_trainer.train.arguments import run_watched, training_arguments
 from attune_trainer.train.batches import Plan, plan_batches
 from attune_trainer.train.losses import embedding_loss
 from attune_trainer.train.pairs import Pair, read_pairs, with_negatives
-from attune_trainer.train.validation import validation_set
+from attune_trainer.train.validation import EmbeddingSubject, validation_set
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
-    from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
 
     from attune_trainer.train.watch import Surroundings, Watch
 
 log = logging.getLogger(__name__)
-WARMUP_SHARE = 0.1
 MIN_PAIRS = 2
 
 
@@ -61,26 +59,9 @@ def train_embedding(
 
     from attune_trainer.train.watch import Watch
 
-    watch = Watch(model, config, plan, held_out, around)
-    _run(_trainer(model, config, pairs, watch, scratch), watch, scratch)
-    if around.termination.requested and not watch.finished:
-        saved = f"the checkpoint of step {watch.steps_done} of {plan.steps} is published"
-        raise around.termination.interrupted(saved=saved)
-    watch.restore_best()
+    watch = Watch(model, config, plan, EmbeddingSubject(model, held_out), around)
+    run_watched(_trainer(model, config, pairs, watch, scratch), watch, scratch)
     return Trained(model, watch.metrics(len(pairs)), plan)
-
-
-def _run(trainer: "SentenceTransformerTrainer", watch: "Watch", scratch: Path) -> None:
-    checkpoint = watch.around.checkpoints.newest(scratch / "run")
-    if checkpoint is not None:
-        step, folder = checkpoint
-        log.info("going on from the checkpoint of step %d of %d", step, watch.plan.steps)
-        watch.recall(folder)
-        if watch.steps_done >= watch.plan.steps or watch.memory.stopped_early:
-            watch.take_over(folder)
-            return
-    with watch.around.termination.defer():
-        trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
 
 
 def _trainer(
@@ -88,6 +69,7 @@ def _trainer(
 ) -> "SentenceTransformerTrainer":
     from datasets import Dataset  # type: ignore[import-untyped]
     from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
+    from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
     from transformers import PrinterCallback
 
     from attune_trainer.train.feed import PairCollator, PlanSampler
@@ -111,7 +93,13 @@ def _trainer(
 
     trainer = Trainer(
         model=model,
-        args=_arguments(config, watch.plan, scratch, lambda *_, **__: PlanSampler(watch.plan, len(pairs))),
+        args=training_arguments(
+            SentenceTransformerTrainingArguments,
+            config,
+            watch.plan,
+            scratch,
+            lambda *_, **__: PlanSampler(watch.plan, len(pairs)),
+        ),
         train_dataset=Dataset.from_dict({"position": list(range(len(pairs) * config.epochs))}),
         loss=embedding_loss(model, config),
         data_collator=PairCollator(
@@ -123,41 +111,3 @@ def _trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
-
-
-def _arguments(
-    config: TrainingConfig, plan: Plan, scratch: Path, batch_sampler: Any
-) -> "SentenceTransformerTrainingArguments":
-    import torch
-    from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
-
-    os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", WANDB_DISABLED="true", DISABLE_MLFLOW_INTEGRATION="TRUE")
-    cuda = torch.cuda.is_available()
-    precision = config.precision
-    if precision == "auto":
-        precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
-    if precision == "fp16" and not cuda:
-        raise BadConfig("precision fp16 needs a GPU, and there is none; use auto, or ask for one in compute.resources.")
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(scratch / "run"),
-        max_steps=plan.steps,
-        per_device_train_batch_size=config.batch_size,
-        batch_sampler=batch_sampler,
-        learning_rate=config.learning_rate,
-        warmup_steps=min(config.warmup_steps, int(plan.steps * WARMUP_SHARE)),
-        weight_decay=0.01,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        use_cpu=not cuda,
-        dataloader_pin_memory=cuda,
-        seed=config.seed,
-        save_strategy="no",
-        save_total_limit=1,
-        eval_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
-    # One process, one GPU: with more in sight the trainer would fall back to DataParallel, which splits our batches.
-    arguments._n_gpu = min(1, arguments.n_gpu)
-    return arguments

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.cross_encoder.data_collator import CrossEncoderDataCollator
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 
 from attune_trainer.train.batches import Plan
+from attune_trainer.train.examples import Example
 from attune_trainer.train.pairs import Pair
 
 
@@ -57,3 +60,16 @@ class PairCollator(SentenceTransformerDataCollator):
         if self.mined:
             texts["negative"] = pair.negatives[epoch % len(pair.negatives)]
         return texts
+
+
+@dataclass
+class ExampleCollator(CrossEncoderDataCollator):
+    """Positions to token columns of (query, text), and their labels."""
+
+    rows: Sequence[Example] = field(default=(), repr=False)
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        chosen = [self.rows[feature["position"] % len(self.rows)] for feature in features]
+        made: dict[str, Any] = dict(self.preprocess_fn([(row.query, row.text) for row in chosen]))
+        made["labels"] = torch.tensor([row.label for row in chosen], dtype=torch.float32)
+        return {name: value for name, value in made.items() if isinstance(value, torch.Tensor)}

@@ -1,20 +1,51 @@
 """The validation set of a run: small, fixed, searched after every epoch. Called by `embedding` and `watch`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from attune_retrieval.encoding import Encoder, Vectors
+from attune_trainer.base_model import load_model
+from attune_trainer.encode import TorchEncoder
 from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.evaluate.measure import measure_rankings
 from attune_trainer.evaluate.ranking import TopK
 from attune_trainer.train.pairs import Pair
 
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
 MAX_QUERIES = 500
 MAX_DOCUMENTS = 1500
 TRAINING_ROWS_PER_DOCUMENT = 3
 """A look costs one forward pass a document, a training row several passes: this keeps looks near 5% of the run."""
+
+
+class Subject(Protocol):
+    """The model under training, as the watch sees it."""
+
+    collapsed: str
+    """What has happened when everything it gives has become the same, in words."""
+    alike: str
+    """What `Score.similarity` is, in words."""
+    reason: str
+    """The same as one CamelCase word."""
+
+    @property
+    def validated(self) -> bool:
+        """Whether there is anything to look at."""
+        ...
+
+    def look(self, check: Callable[[], None]) -> "Score":
+        """How good it is now; `check` is called now and then, and may raise."""
+        ...
+
+    def weights_in(self, folder: Path) -> dict[str, Any]:
+        """The state_dict of the model saved there."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +80,29 @@ def validation_set(validation: Sequence[Pair], training: Sequence[Pair], seed: i
     for pair in chosen:
         grades.setdefault(pair.query, {})[pair.document] = 1
     return HeldOut(documents, tuple(texts[name] for name in documents), {query: query for query in grades}, grades)
+
+
+@dataclass
+class EmbeddingSubject:
+    """An embedding model over a validation set; None: nothing is looked at."""
+
+    model: "SentenceTransformer"
+    held_out: HeldOut | None
+    collapsed: str = "the document vectors collapsed"
+    alike: str = "mean cosine to each other"
+    reason: str = "VectorsCollapsed"
+
+    @property
+    def validated(self) -> bool:
+        return self.held_out is not None
+
+    def look(self, check: Callable[[], None]) -> Score:
+        assert self.held_out is not None
+        return look(TorchEncoder(self.model, check), self.held_out)
+
+    def weights_in(self, folder: Path) -> dict[str, Any]:
+        weights: dict[str, Any] = load_model(folder).state_dict()
+        return weights
 
 
 def look(encoder: Encoder, held_out: HeldOut) -> Score:

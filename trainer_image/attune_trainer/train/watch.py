@@ -15,18 +15,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from typing_extensions import override
 
 from attune.contract import TrainingConfig, TrainingMetrics
-from attune_trainer.base_model import load_model
-from attune_trainer.encode import TorchEncoder
 from attune_trainer.errors import Diverged, Interrupted
-from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.reporting import Reporter
 from attune_trainer.signals import Termination
 from attune_trainer.train.batches import Plan
 from attune_trainer.train.checkpoints import Checkpoints
-from attune_trainer.train.validation import Score, look
+from attune_trainer.train.validation import Score, Subject
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from torch.nn import Module
 
 CHECKPOINT_SECONDS = 300.0
 SMOOTHING = 0.95
@@ -93,16 +90,16 @@ class Watch(TrainerCallback):
 
     def __init__(
         self,
-        model: "SentenceTransformer",
+        model: "Module",
         config: TrainingConfig,
         plan: Plan,
-        held_out: HeldOut | None,
+        subject: Subject,
         around: Surroundings,
     ) -> None:
         self.model = model
         self.config = config
         self.plan = plan
-        self.held_out = held_out
+        self.subject = subject
         self.around = around
         self.memory = Memory()
         self.best: dict[str, Any] | None = None
@@ -164,7 +161,7 @@ class Watch(TrainerCallback):
 
     def take_over(self, folder: Path) -> None:
         """All steps were done before the restart: load the weights, and look at them if that was cut off."""
-        self.model.load_state_dict(load_model(folder).state_dict())
+        self.model.load_state_dict(self.subject.weights_in(folder))
         if self._look_is_due(self.steps_done) and self.memory.looked_at < self.steps_done:
             self._look(self.steps_done)
 
@@ -194,7 +191,8 @@ class Watch(TrainerCallback):
     def finished(self) -> bool:
         """Whether the plan is done, or was ended early for want of improvement."""
         return self.memory.stopped_early or (
-            self.steps_done >= self.plan.steps and (self.held_out is None or self.memory.looked_at >= self.plan.steps)
+            self.steps_done >= self.plan.steps
+            and (not self.subject.validated or self.memory.looked_at >= self.plan.steps)
         )
 
     def metrics(self, pairs: int) -> TrainingMetrics:
@@ -205,8 +203,8 @@ class Watch(TrainerCallback):
             epochs=self.plan.epochs_at(self.steps_done),
             training_examples=pairs,
             training_duration_seconds=round(self.seconds, 1),
-            best_epoch=self.plan.epochs_at(self.memory.best_step) if self.held_out else None,
-            validation_ndcg_at10=self.memory.best_score if self.held_out else None,
+            best_epoch=self.plan.epochs_at(self.memory.best_step) if self.subject.validated else None,
+            validation_ndcg_at10=self.memory.best_score if self.subject.validated else None,
         )
 
     @property
@@ -216,7 +214,7 @@ class Watch(TrainerCallback):
     # ---- inside ----
 
     def _look_is_due(self, step: int) -> bool:
-        return self.held_out is not None and (step in self.plan.epoch_ends or step == 0)
+        return self.subject.validated and (step in self.plan.epoch_ends or step == 0)
 
     def _stop_if_stale(self, step: int, control: TrainerControl) -> None:
         patience = self.config.early_stopping_patience
@@ -225,12 +223,12 @@ class Watch(TrainerCallback):
             control.should_training_stop = True
 
     def _look(self, step: int) -> None:
-        if self.held_out is None:
+        if not self.subject.validated:
             return
         training = self.model.training
         self.model.eval()
         try:
-            score = look(TorchEncoder(self.model, self.around.termination.check), self.held_out)
+            score = self.subject.look(self.around.termination.check)
         finally:
             self.model.train(training)
         self._refuse_collapse(score, step)
@@ -243,10 +241,10 @@ class Watch(TrainerCallback):
         spread, before = 1 - score.similarity, 1 - self.memory.base_similarity
         if step > 0 and spread < COLLAPSED_SPREAD * before and score.ndcg < self.memory.best_score:
             raise Diverged(
-                f"the document vectors collapsed at step {step} of {self.plan.steps}: mean cosine to each other "
+                f"{self.subject.collapsed} at step {step} of {self.plan.steps}: {self.subject.alike} "
                 f"{score.similarity:.4f}, it was {self.memory.base_similarity:.4f}; lower learningRate "
                 f"({self.config.learning_rate:g}) or check the pairs.",
-                reason="VectorsCollapsed",
+                reason=self.subject.reason,
             )
 
     def _report(self, step: int) -> None:

@@ -1,0 +1,226 @@
+"""Rerankers go the same way as embeddings: prepare, train, import, evaluate, with a tiny cross-encoder that really learns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attune.contract import (
+    ArtifactRef,
+    ExitCode,
+    HardNegatives,
+    ModelType,
+    OwnerRef,
+    Stage,
+    StageResult,
+    StageSpec,
+    TrainingConfig,
+)
+from attune_retrieval.artifact import open_verified
+from attune_trainer.running import Ended, run
+from attune_trainer.signals import Termination
+from attune_trainer.train.examples import Example, examples, plan_examples, positive_weight
+from attune_trainer.train.pairs import Pair, read_pairs
+from tiny_bert import build_tiny_cross_encoder, build_tiny_model, sentences, write_snapshot
+
+
+@pytest.fixture(scope="session")
+def cross(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_cross_encoder(tmp_path_factory.mktemp("cross"))
+
+
+def make_spec(folder: Path, base: Path, stage: Stage, **changes: Any) -> StageSpec:
+    of_spec = {key.removeprefix("spec_"): changes.pop(key) for key in list(changes) if key.startswith("spec_")}
+    config = {"base_model": str(base), "epochs": 80, "batch_size": 32, "learning_rate": 2e-3, "max_sequence_length": 32}
+    known: dict[str, Any] = {
+        "stage": stage,
+        "type": ModelType.RERANKER,
+        "owner": OwnerRef(kind="TrainingJob", namespace="news", name="tune", uid="12345678-abcd"),
+        "retriever": "news",
+        "storage": str(folder / "store"),
+        "config": TrainingConfig.model_validate(
+            config | {"early_stopping_patience": 0, "hard_negatives": HardNegatives(per_query=1)} | changes
+        ),
+        "dataset": write_snapshot(folder / "snapshot"),
+        "model": ArtifactRef(name="rer-v2", uri=str(folder / "store" / "versions" / "rer-v2")),
+    }
+    return StageSpec.model_validate(known | of_spec)
+
+
+def done(spec: StageSpec) -> Ended:
+    return run(spec, Termination(), lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, cross: Path) -> tuple[Path, StageResult]:
+    """Trained once; never changed."""
+    folder = tmp_path_factory.mktemp("reranker")
+    result = done(make_spec(folder, cross, Stage.TRAIN)).result
+    assert result.succeeded, result.message
+    return folder, result
+
+
+def test_training_makes_a_verified_artifact_that_has_learnt(trained: tuple[Path, StageResult]) -> None:
+    _, result = trained
+    assert result.model is not None
+    assert result.model.training is not None
+    assert (result.model.dimensions, result.model.embedding_space) == (None, None)
+    opened = open_verified(Path(result.model.uri), result.model.digest)
+    assert (opened.manifest.type, opened.manifest.version) == (ModelType.RERANKER, "rer-v2")
+    pairs = sentences()
+    right = opened.reranker.score([(query, text) for query, text in pairs[::10]])
+    wrong = opened.reranker.score([(query, pairs[(10 * n + 37) % 120][1]) for n, (query, _) in enumerate(pairs[::10])])
+    assert right.mean() > wrong.mean() + 0.2
+    assert ((right >= 0) & (right <= 1)).all()
+    assert (result.model.training.validation_ndcg_at10 or 0) > 0.5
+
+
+def test_evaluation_orders_the_candidates_of_the_first_stage(
+    trained: tuple[Path, StageResult], cross: Path, tmp_path: Path
+) -> None:
+    folder, result = trained
+    assert result.model is not None
+    target = ArtifactRef(name="rer-v2", uri=result.model.uri, digest=result.model.digest)
+    by_words = done(make_spec(folder, cross, Stage.EVALUATE, spec_model=target)).result
+    assert by_words.evaluation is not None
+    metrics = by_words.evaluation.metrics
+    assert metrics.base is not None
+    assert metrics.queries == 12
+    assert "Candidates by BM25." in by_words.message
+    assert by_words.evaluation.not_measured["faithfulness"]
+    first = _embedding(tmp_path)
+    by_vectors = done(make_spec(folder, cross, Stage.EVALUATE, spec_model=target, spec_first_stage=first)).result
+    assert by_vectors.evaluation is not None
+    of_vectors = by_vectors.evaluation.metrics
+    assert of_vectors.base is not None
+    assert of_vectors.ndcg_at10 > of_vectors.base.ndcg_at10 + 0.1  # type: ignore[operator]
+    assert "Candidates by emb-v1." in by_vectors.message
+
+
+def test_it_is_compared_with_the_active_reranker(
+    trained: tuple[Path, StageResult], cross: Path, tmp_path: Path
+) -> None:
+    folder, result = trained
+    assert result.model is not None
+    untrained = done(make_spec(tmp_path, cross, Stage.IMPORT)).result.model
+    assert untrained is not None
+    spec = make_spec(
+        folder,
+        cross,
+        Stage.EVALUATE,
+        spec_model=ArtifactRef(name="rer-v2", uri=result.model.uri, digest=result.model.digest),
+        spec_active=ArtifactRef(name="rer-v1", uri=untrained.uri, digest=untrained.digest),
+        spec_first_stage=_embedding(tmp_path / "first"),
+    )
+    evaluation = done(spec).result.evaluation
+    assert evaluation is not None
+    assert evaluation.metrics.baseline is not None
+    assert evaluation.metrics.ndcg_at10 > evaluation.metrics.baseline.ndcg_at10  # type: ignore[operator]
+
+
+def _embedding(folder: Path) -> ArtifactRef:
+    from artifacts import tiny_artifact
+
+    return tiny_artifact(folder, "emb-v1").reference
+
+
+def test_an_import_exports_scores_that_the_reader_reproduces(tmp_path: Path, cross: Path) -> None:
+    from attune_trainer import cross_encoder
+
+    result = done(make_spec(tmp_path, cross, Stage.IMPORT)).result
+    assert result.model is not None
+    pairs = [(query, text) for query, text in sentences()[:20]]
+    expected = cross_encoder.scores(cross_encoder.load(cross, max_length=32), pairs)
+    assert np.allclose(open_verified(Path(result.model.uri), None).reranker.score(pairs), expected, atol=1e-3)
+
+
+def test_a_model_without_a_scoring_head_is_no_reranker_but_can_become_one(tmp_path: Path) -> None:
+    plain = build_tiny_model(tmp_path / "plain")
+    refused = done(make_spec(tmp_path, plain, Stage.IMPORT))
+    assert (refused.exit_code, refused.result.reason) == (ExitCode.BAD_CONFIG, "NotAReranker")
+    assert "BAAI/bge-reranker-base" in refused.result.message
+    result = done(make_spec(tmp_path, plain, Stage.TRAIN, epochs=1)).result
+    assert result.succeeded, result.message
+    assert "a new one was trained" in result.message
+
+
+def test_losses_that_are_not_there_are_refused(tmp_path: Path, cross: Path) -> None:
+    refused = done(make_spec(tmp_path, cross, Stage.TRAIN, loss="listwise"))
+    assert (refused.exit_code, refused.result.reason) == (ExitCode.BAD_CONFIG, "NotSupported")
+
+
+def test_a_loss_that_is_no_number_ends_it(tmp_path: Path, cross: Path) -> None:
+    refused = done(make_spec(tmp_path, cross, Stage.TRAIN, learning_rate=1.0, epochs=60))
+    assert refused.exit_code == ExitCode.TRAINING_DIVERGED
+    assert refused.result.reason in {"LossNotFinite", "ScoresCollapsed"}
+
+
+def test_a_run_that_was_interrupted_gives_the_model_of_one_that_was_not(tmp_path: Path, cross: Path) -> None:
+    whole = done(make_spec(tmp_path / "whole", cross, Stage.TRAIN, epochs=6)).result
+    spec = make_spec(tmp_path / "cut", cross, Stage.TRAIN, epochs=6)
+    termination = Termination()
+
+    def stop(progress: Any) -> None:
+        if (progress.step or 0) >= 20:
+            termination.requested = True
+
+    interrupted = run(spec, termination, stop, interval=0.0)
+    assert interrupted.exit_code == ExitCode.INTERRUPTED
+    resumed = done(spec).result
+    assert resumed.model is not None
+    assert whole.model is not None
+    pairs = [(query, text) for query, text in sentences()[:20]]
+    one, other = (open_verified(Path(m.uri), None).reranker.score(pairs) for m in (whole.model, resumed.model))
+    assert np.allclose(one, other, atol=1e-4)
+
+
+def test_preparing_mines_by_the_embedding_version(tmp_path: Path, cross: Path) -> None:
+    rows = [{"id": f"d{n}", "title": q, "content": t} for n, (q, t) in enumerate(sentences())]
+    (tmp_path / "archive.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"archive": {"uri": str(tmp_path / "archive.jsonl")}, "min_examples": 10}
+    spec = make_spec(
+        tmp_path,
+        cross,
+        Stage.PREPARE,
+        hard_negatives=HardNegatives(per_query=2),
+        spec_data=data,
+        spec_dataset=None,
+        spec_first_stage=_embedding(tmp_path / "first"),
+    )
+    result = done(spec).result
+    assert result.dataset is not None, result.message
+    mined = read_pairs(Path(result.dataset.uri) / "train.jsonl")
+    assert any(pair.negatives for pair in mined)
+    without = done(make_spec(tmp_path / "w", cross, Stage.PREPARE, spec_data=data, spec_dataset=None)).result
+    assert without.dataset is not None, without.message
+    assert not any(pair.negatives for pair in read_pairs(Path(without.dataset.uri) / "train.jsonl"))
+
+
+def pair(n: int, negatives: int = 2) -> Pair:
+    wrong = [(n + k + 1) % 10 for k in range(negatives)]
+    return Pair(f"q{n}", f"text {n}", f"d{n}", tuple(f"text {w}" for w in wrong), tuple(f"d{w}" for w in wrong))
+
+
+def test_examples_are_the_answer_the_mined_and_a_random_one_and_never_an_answer_as_a_negative() -> None:
+    pairs = [*(pair(n) for n in range(10)), Pair("q0", "text 3", "d3", ("text 0",), ("d0",))]
+    rows = examples(pairs, seed=1)
+    assert sum(row.label for row in rows) == 11
+    answers = {("q0", "text 0"), ("q0", "text 3"), *((f"q{n}", f"text {n}") for n in range(1, 10))}
+    assert not [row for row in rows if row.label == 0 and (row.query, row.text) in answers]
+    assert positive_weight(rows) == pytest.approx((len(rows) - 11) / 11)
+    assert examples(pairs, seed=1) == rows
+
+
+def test_the_plan_sees_every_row_once_an_epoch_and_similar_lengths_together() -> None:
+    rows = [Example("q", "x" * (n % 50), 0.0) for n in range(500)]
+    plan = plan_examples(rows, batch_size=16, epochs=2, seed=3)
+    for epoch in range(2):
+        seen = [row for batch in plan.batches if batch.epoch == epoch for row in batch.rows]
+        assert sorted(seen) == list(range(500))
+    assert plan.epoch_ends == (plan.steps // 2, plan.steps)
+    spread = [max(len(rows[r].text) for r in b.rows) - min(len(rows[r].text) for r in b.rows) for b in plan.batches]
+    assert np.mean(spread) < 15

@@ -1,0 +1,128 @@
+"""What the stages train, import and evaluate do for rerankers. The others are the same for both types. Called by `stages`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attune.contract import Stage, StageSpec
+from attune_retrieval.encoding import OnnxEncoder
+from attune_trainer import base_model, cross_encoder
+from attune_trainer.errors import BadConfig
+from attune_trainer.snapshots import local_snapshot
+from attune_trainer.stage_work import (
+    Outcome,
+    Work,
+    checkpoints_uri,
+    evaluated_message,
+    fetched,
+    opened,
+    publish,
+    target_of,
+    trained_message,
+)
+
+Encode = Callable[[Sequence[str]], Any]
+
+
+def mined_by_first_stage(work: Work) -> tuple[StageSpec, Callable[[], Encode]]:
+    """Wrong answers are what the first stage takes for right ones. Without a first stage none are mined; random ones remain."""
+    spec = work.spec
+
+    def nobody() -> Encode:
+        raise BadConfig("negatives of a reranker are mined by the active embedding version; the spec names none.")
+
+    if spec.first_stage is None:
+        mined = spec.config.hard_negatives.model_copy(update={"per_query": 0})
+        return _configured(spec, hard_negatives=mined), nobody
+    first = opened(spec.first_stage, work.scratch / "first")
+    prompts = first.manifest.prompts
+    assert isinstance(first.encoder, OnnxEncoder)
+    encoder = first.encoder
+    encoder.prompts = {}  # the mining puts the prompts before the texts itself
+    asked = _configured(spec, query_prompt=prompts.get("query", ""), document_prompt=prompts.get("document", ""))
+    return asked, lambda: lambda texts: encoder.encode(texts, "document")
+
+
+def _configured(spec: StageSpec, **changes: Any) -> StageSpec:
+    return spec.model_copy(update={"config": spec.config.model_copy(update=changes)})
+
+
+def _train(work: Work) -> Outcome:
+    from attune_trainer.export.artifact import Provenance
+    from attune_trainer.export.reranker import write_reranker
+    from attune_trainer.train.checkpoints import Checkpoints
+    from attune_trainer.train.reranker import refuse_unsupported_reranking, train_reranker
+
+    spec = work.spec
+    refuse_unsupported_reranking(spec.config)
+    target_of(spec)
+    work.reporter.update(0)
+    snapshot = local_snapshot(spec.dataset, work.scratch)
+    base = work.base_folder()
+    from attune_trainer.train.watch import Surroundings
+
+    around = Surroundings(work.reporter, work.termination, Checkpoints(checkpoints_uri(spec), spec.digest()))
+    trained = train_reranker(spec.config, snapshot, base, work.scratch, around)
+    provenance = Provenance(
+        source="training",
+        base_model=spec.config.base_model,
+        license=base_model.licence(base),
+        dataset_digest=spec.dataset.digest if spec.dataset else None,
+        config=spec.config,
+    )
+    summary = publish(
+        work, lambda named: write_reranker(trained.model, work.scratch / "artifact", named), provenance, trained.metrics
+    )
+    head = " The base model had no scoring head; a new one was trained." if trained.fresh_head else ""
+    return {"message": trained_message(trained.metrics) + head, "model": summary}
+
+
+def _import(work: Work) -> Outcome:
+    from attune_trainer.export.artifact import Provenance
+    from attune_trainer.export.reranker import write_reranker
+
+    spec = work.spec
+    target_of(spec)
+    work.reporter.update(0)
+    folder = work.base_folder()
+    base_model.check_complete(folder)
+    if not cross_encoder.has_head(folder):
+        raise BadConfig(
+            f"base model {spec.config.base_model!r} is no reranker: it has no head that gives one score, and a head of random "
+            "numbers would rank at random; use a cross-encoder such as BAAI/bge-reranker-base.",
+            reason="NotAReranker",
+        )
+    model = cross_encoder.load(folder, max_length=spec.config.max_sequence_length)
+    work.reporter.update(30)
+    provenance = Provenance(
+        source="import", base_model=spec.config.base_model, license=base_model.licence(folder), config=spec.config
+    )
+    summary = publish(work, lambda named: write_reranker(model, work.scratch / "artifact", named), provenance, None)
+    return {"message": f"{spec.config.base_model} exported as a reranker.", "model": summary}
+
+
+def _evaluate(work: Work) -> Outcome:
+    from attune_retrieval.artifact import open_verified
+    from attune_trainer.evaluate.heldout import read_snapshot
+    from attune_trainer.evaluate.reranking import Rerankers, evaluate_reranker
+
+    spec = work.spec
+    target = target_of(spec)
+    work.reporter.update(0)
+    held_out = read_snapshot(local_snapshot(spec.dataset, work.scratch))
+    active = spec.active
+    contenders = Rerankers(
+        candidate=open_verified(fetched(target, work.scratch / "candidate"), target.digest).reranker,
+        active=open_verified(fetched(active, work.scratch / "active"), active.digest).reranker if active else None,
+        first_stage=opened(spec.first_stage, work.scratch / "first").encoder if spec.first_stage else None,
+    )
+    summary = evaluate_reranker(contenders, held_out, spec.evaluation, seed=spec.config.seed, report=work.reporter.part)
+    work.reporter.update(100)
+    found_by = spec.first_stage.name if spec.first_stage else "BM25"
+    return {"message": f"{evaluated_message(summary.metrics)} Candidates by {found_by}.", "evaluation": summary}
+
+
+STAGES: dict[Stage, Callable[[Work], Outcome]] = {
+    Stage.TRAIN: _train,
+    Stage.IMPORT: _import,
+    Stage.EVALUATE: _evaluate,
+}

@@ -1,0 +1,116 @@
+"""What all stages share: the work at hand, the artifact's way into the store, and the sentences that tell of it.
+
+Used by `stages` and `reranker_stages`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attune.contract import ArtifactRef, EvaluationMetrics, Layout, ModelSummary, StageSpec, TrainingMetrics
+from attune.contract.layout import join
+from attune_retrieval import store
+from attune_trainer import base_model
+from attune_trainer.errors import BadConfig
+from attune_trainer.reporting import Reporter
+from attune_trainer.signals import Termination
+
+if TYPE_CHECKING:
+    from attune_trainer.evaluate.compare import Candidate
+    from attune_trainer.export.artifact import Provenance, Written
+
+Outcome = dict[str, Any]
+"""message, and at most one of dataset, model, evaluation, index: fields of StageResult."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One stage at work: what to do, where to keep files meanwhile, whom to tell, when to end."""
+
+    spec: StageSpec
+    scratch: Path
+    reporter: Reporter
+    termination: Termination
+
+    @property
+    def layout(self) -> Layout:
+        return layout_of(self.spec)
+
+    def base_folder(self) -> Path:
+        return base_model.locate(self.spec.config.base_model, self.layout, self.scratch)
+
+
+def layout_of(spec: StageSpec) -> Layout:
+    return Layout(spec.storage, spec.owner.namespace, spec.retriever)
+
+
+def trained_message(metrics: TrainingMetrics) -> str:
+    validated = (
+        f"validation nDCG@10 {metrics.validation_ndcg_at10:.3f} after epoch {metrics.best_epoch:g}, the weights kept"
+        if metrics.validation_ndcg_at10 is not None and metrics.best_epoch is not None
+        else "no validation pairs, so the last weights were kept"
+    )
+    loss = f"loss {metrics.loss:.3f}, " if metrics.loss is not None else ""
+    return (
+        f"{metrics.epochs or 0:g} epoch{'' if metrics.epochs == 1 else 's'} on {metrics.training_examples or 0:,} pairs in "
+        f"{metrics.training_duration_seconds or 0:.0f} s: {loss}{validated}."
+    )
+
+
+def target_of(spec: StageSpec) -> ArtifactRef:
+    if spec.model is None:
+        raise BadConfig(f"stage {spec.stage.value} needs `model`, the place of the artifact; it is not in the spec.")
+    return spec.model
+
+
+def publish(
+    work: Work, write: "Callable[[Provenance], Written]", provenance: "Provenance", training: TrainingMetrics | None
+) -> ModelSummary:
+    """Write the artifact here, then make it appear in the store, whole."""
+    target = target_of(work.spec)
+    work.reporter.update(92)
+    written = write(replace(provenance, version=target.name))
+    # The exporter catches and skips what is raised inside it, SIGTERM too: a graph made after that is not to be trusted.
+    work.termination.check()
+    work.reporter.update(97)
+    store.publish_folder(written.folder, target.uri)
+    work.reporter.update(100)
+    return ModelSummary(
+        uri=target.uri,
+        digest=written.digest,
+        dimensions=written.manifest.dimensions,
+        embedding_space=written.manifest.embedding_space,
+        training=training,
+    )
+
+
+def checkpoints_uri(spec: StageSpec) -> str:
+    return join(layout_of(spec).run(spec.owner.name, spec.owner.uid), "checkpoints")
+
+
+def opened(reference: ArtifactRef, scratch: Path) -> "Candidate":
+    """An embedding artifact, verified."""
+    from attune_trainer.evaluate.compare import Candidate
+
+    return Candidate.open(fetched(reference, scratch), reference.digest)
+
+
+def fetched(reference: ArtifactRef, scratch: Path) -> Path:
+    """An artifact's folder on this machine."""
+    place = store.resolve(reference.uri)
+    return Path(place.path) if place.local else store.fetch_folder(reference.uri, scratch)
+
+
+def evaluated_message(metrics: EvaluationMetrics) -> str:
+    """One sentence: before, after, how sure, on how much."""
+    before, name = (metrics.baseline, "active") if metrics.baseline else (metrics.base, "base")
+    interval = (metrics.intervals or {}).get("ndcgAt10")
+    change = "" if metrics.improvement_percent is None else f"{metrics.improvement_percent:+.1f}%"
+    bounds = f", 95% CI {interval.low:+.3f} to {interval.high:+.3f}" if interval else ""
+    old = f"{before.ndcg_at10:.3f} ({name}) → " if before and before.ndcg_at10 is not None else ""
+    bm25 = f"; BM25 {metrics.bm25.ndcg_at10:.3f}" if metrics.bm25 and metrics.bm25.ndcg_at10 is not None else ""
+    return (
+        f"nDCG@10 {old}{metrics.ndcg_at10 or 0:.3f} ({change}{bounds}) on {metrics.queries} queries over "
+        f"{metrics.documents} documents: {metrics.verdict}{bm25}."
+    )

@@ -1,0 +1,78 @@
+"""How sentence-transformers' trainers are told to run, and the run itself: the same for embeddings and rerankers."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attune.contract import TrainingConfig
+from attune_trainer.errors import BadConfig
+from attune_trainer.train.batches import Plan
+
+if TYPE_CHECKING:
+    from attune_trainer.train.watch import Watch
+
+log = logging.getLogger(__name__)
+A = TypeVar("A")
+WARMUP_SHARE = 0.1
+
+
+def run_watched(trainer: Any, watch: "Watch", scratch: Path) -> None:
+    """From the newest checkpoint, where there is one, to the best weights. Raises Interrupted once a checkpoint is published."""
+    checkpoint = watch.around.checkpoints.newest(scratch / "run")
+    done = False
+    if checkpoint is not None:
+        step, folder = checkpoint
+        log.info("going on from the checkpoint of step %d of %d", step, watch.plan.steps)
+        watch.recall(folder)
+        done = watch.steps_done >= watch.plan.steps or watch.memory.stopped_early
+        if done:
+            watch.take_over(folder)
+    if not done:
+        with watch.around.termination.defer():
+            trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
+    termination = watch.around.termination
+    if termination.requested and not watch.finished:
+        saved = f"the checkpoint of step {watch.steps_done} of {watch.plan.steps} is published"
+        raise termination.interrupted(saved=saved)
+    watch.restore_best()
+
+
+def training_arguments(
+    kind: Callable[..., A], config: TrainingConfig, plan: Plan, scratch: Path, batch_sampler: Any
+) -> A:
+    """Arguments of the class `kind`; BadConfig for a precision that this machine does not have."""
+    import torch
+
+    os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", WANDB_DISABLED="true", DISABLE_MLFLOW_INTEGRATION="TRUE")
+    cuda = torch.cuda.is_available()
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
+    if precision == "fp16" and not cuda:
+        raise BadConfig("precision fp16 needs a GPU, and there is none; use auto, or ask for one in compute.resources.")
+    arguments: Any = kind(
+        output_dir=str(scratch / "run"),
+        max_steps=plan.steps,
+        per_device_train_batch_size=config.batch_size,
+        batch_sampler=batch_sampler,
+        learning_rate=config.learning_rate,
+        warmup_steps=min(config.warmup_steps, int(plan.steps * WARMUP_SHARE)),
+        weight_decay=0.01,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=not cuda,
+        dataloader_pin_memory=cuda,
+        seed=config.seed,
+        save_strategy="no",
+        save_total_limit=1,
+        eval_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    # One process, one GPU: with more in sight the trainer would fall back to DataParallel, which splits our batches.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    chosen: A = arguments
+    return chosen
