@@ -9,12 +9,10 @@ that was stopped goes on. The result is one JSON file with the machine it was me
 import hashlib
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +41,7 @@ from attune_trainer.evaluate.heldout import HeldOut, read
 from attune_trainer.evaluate.measure import Measured, intervals, measure_encoder
 from attune_trainer.running import run
 from attune_trainer.signals import Termination
+from benchmarks.machine import machine
 
 CUT = "2023-01-01"
 PLAIN_BATCH, PLAIN_RATE = 32, 2e-5
@@ -158,23 +157,6 @@ def measured(encoder: Callable[[], Encoder], held_out: HeldOut, cache: Path) -> 
 def compared(candidate: Measured, other: Measured, held_out: HeldOut) -> dict[str, Any]:
     found = intervals(candidate, other, held_out, resamples=RESAMPLES, seed=0)
     return {"verdict": verdict(found["ndcgAt10"]), "intervals": {k: v.model_dump() for k, v in found.items()}}
-
-
-def machine() -> dict[str, Any]:
-    """Where this was measured, as far as it bears on the numbers."""
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        "",
-    )
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "loadAverage": [round(load, 1) for load in os.getloadavg()],
-        "python": platform.python_version(),
-        "libraries": {
-            name: version(name) for name in ("torch", "transformers", "sentence-transformers", "onnxruntime")
-        },
-    }
 
 
 @dataclass(frozen=True, slots=True)

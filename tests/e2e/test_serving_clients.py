@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from langchain_openai import OpenAIEmbeddings
-from openai import AsyncOpenAI, NotFoundError, OpenAI
+from openai import AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
 
 from artifacts import Made
 from attune.contract import ModelType, ServedModel, ServedVersion
@@ -20,6 +22,7 @@ from tiny_bert import build_tiny_cross_encoder
 
 pytestmark = pytest.mark.e2e
 TEXTS = ["How do I rotate a TLS certificate?", "Payment channels settle on chain.", "naïve café, 東京", "x" * 5000]
+WORDS = ("channel", "router", "onion", "invoice")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServingPr
 
     folder = tmp_path_factory.mktemp("minilm")
     provenance = artifact.Provenance(source="import", base_model="all-MiniLM-L6-v2")
-    written = artifact.write(base_model.load_model(packaged_model()), folder / "emb-v1", provenance)
+    model = base_model.load_model(packaged_model(), query_prompt="Represent this question: ")
+    written = artifact.write(model, folder / "emb-v1", provenance)
     cross = write_reranker(
         cross_encoder.load(build_tiny_cross_encoder(folder / "cross"), max_length=32), folder / "rer-v1", provenance
     )
@@ -44,9 +48,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServingPr
     process.kill()
 
 
-def agrees(found: Any, encoder: Any) -> bool:
-    expected = encoder.encode(TEXTS, "document")
-    return bool((np.asarray(found, np.float32) * expected).sum(axis=1).min() > 0.9999)
+def agrees(found: Any, expected: Any) -> bool:
+    """Row by row, in the order of the texts."""
+    given = np.asarray(found, np.float32)
+    return given.shape == expected.shape and bool((given * expected).sum(axis=1).min() > 0.9999)
 
 
 @pytest.mark.parametrize("encoding", ["float", "base64", None])
@@ -56,17 +61,32 @@ def test_the_openai_client_gets_the_models_vectors_in_order(server: Any, encodin
     more = {"encoding_format": encoding} if encoding else {}
     answer = client.embeddings.create(model="active", input=TEXTS, **more)
     assert [d.index for d in answer.data] == [0, 1, 2, 3]
-    if encoding != "base64":
-        assert agrees([d.embedding for d in answer.data], encoder)
+    rows = [d.embedding for d in answer.data]
+    if encoding == "base64":  # the client leaves what was asked for as it came
+        rows = [np.frombuffer(base64.b64decode(row), "<f4") for row in rows]
+    assert agrees(rows, encoder.encode(TEXTS, "document"))
     assert answer.model == "emb-v1"
-    assert answer.usage.prompt_tokens > 20
+    tokens = sum(map(len, encoder.tokenize(TEXTS, "document")))
+    assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (tokens, tokens)
 
 
 async def test_the_async_openai_client_too(server: Any) -> None:
     process, encoder = server
     async with AsyncOpenAI(base_url=f"{process.url}/v1", api_key="none") as client:
         answer = await client.embeddings.create(model="emb-v1", input=TEXTS)
-    assert agrees([d.embedding for d in answer.data], encoder)
+    assert agrees([d.embedding for d in answer.data], encoder.encode(TEXTS, "document"))
+
+
+async def test_many_requests_at_once_each_get_their_own_vectors(server: Any) -> None:
+    """Lengths are mixed, so that texts of several requests are computed together and answers could be mistaken."""
+    process, encoder = server
+    asked = [
+        [f"{word} number {n} " * (1 + (n * k) % 40) for k, word in enumerate(WORDS[: 1 + n % 4])] for n in range(40)
+    ]
+    async with AsyncOpenAI(base_url=f"{process.url}/v1", api_key="none", max_retries=0) as client:
+        answers = await asyncio.gather(*(client.embeddings.create(model="active", input=one) for one in asked))
+    for one, answer in zip(asked, answers, strict=True):
+        assert agrees([d.embedding for d in answer.data], encoder.encode(one, "document"))
 
 
 def test_the_openai_client_raises_its_own_error_for_an_unknown_model(server: Any) -> None:
@@ -76,23 +96,50 @@ def test_the_openai_client_raises_its_own_error_for_an_unknown_model(server: Any
         client.embeddings.create(model="text-embedding-3-small", input="a")
 
 
-def test_input_type_is_sent_as_an_extra_of_the_body(server: Any) -> None:
+def test_the_openai_client_raises_its_own_errors_for_what_is_not_taken(server: Any) -> None:
     process, _ = server
-    client = OpenAI(base_url=f"{process.url}/v1", api_key="none")
-    raw = client.embeddings.with_raw_response.create(
-        model="active", input="a query", extra_body={"input_type": "query"}
-    )
-    assert raw.headers["x-attune-version"] == "emb-v1"
+    client = OpenAI(base_url=f"{process.url}/v1", api_key="none", max_retries=0)
+    with pytest.raises(BadRequestError, match="Matryoshka") as refused:
+        client.embeddings.create(model="active", input="a", dimensions=64)
+    assert (refused.value.param, refused.value.type) == ("dimensions", "invalid_request_error")
+    with pytest.raises(BadRequestError, match="tokens are not taken"):
+        client.embeddings.create(model="active", input=[[1, 2, 3]])
 
 
-def test_langchain_embeds_documents_and_queries(server: Any) -> None:
+def test_input_type_is_sent_as_an_extra_of_the_body_and_chooses_the_prompt(server: Any) -> None:
     process, encoder = server
-    embeddings = OpenAIEmbeddings(
-        model="active", base_url=f"{process.url}/v1", api_key="none", check_embedding_ctx_length=False
+    client = OpenAI(base_url=f"{process.url}/v1", api_key="none")
+    query = encoder.encode(["a query"], "query")
+    for said, expected in (
+        ({"extra_body": {"input_type": "query"}}, query),
+        ({"extra_body": {"input_type": "document"}}, encoder.encode(["a query"], "document")),
+        ({}, encoder.encode(["a query"], "document")),
+    ):
+        raw = client.embeddings.with_raw_response.create(model="active", input="a query", **said)
+        assert raw.headers["x-attune-version"] == "emb-v1"
+        assert agrees([raw.parse().data[0].embedding], expected)
+    assert not agrees(query, encoder.encode(["a query"], "document"))
+
+
+def langchain(url: str, **more: Any) -> OpenAIEmbeddings:
+    return OpenAIEmbeddings(
+        model="active", base_url=f"{url}/v1", api_key="none", check_embedding_ctx_length=False, **more
     )
-    assert agrees(embeddings.embed_documents(TEXTS), encoder)
-    query = np.asarray(embeddings.embed_query(TEXTS[0]), np.float32)
-    assert float(query @ encoder.encode([TEXTS[0]], "query")[0]) > 0.9999
+
+
+@pytest.mark.parametrize("chunk_size", [1000, 3, 1])
+def test_langchain_embeds_documents_alike_however_it_cuts_them_into_requests(server: Any, chunk_size: int) -> None:
+    process, encoder = server
+    found = langchain(process.url, chunk_size=chunk_size).embed_documents(TEXTS)
+    assert agrees(found, encoder.encode(TEXTS, "document"))
+
+
+async def test_langchain_embeds_queries_with_their_prompt(server: Any) -> None:
+    process, encoder = server
+    queries = langchain(process.url, model_kwargs={"extra_body": {"input_type": "query"}})
+    expected = encoder.encode([TEXTS[0]], "query")
+    assert agrees([queries.embed_query(TEXTS[0])], expected)
+    assert agrees([await queries.aembed_query(TEXTS[0])], expected)
 
 
 @pytest.mark.parametrize("documents", [["red house", "blue car"], [{"text": "red house"}, {"text": "blue car"}]])

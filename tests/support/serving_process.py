@@ -39,6 +39,7 @@ class ServingProcess:
             "ATTUNE_RETRY_SECONDS": "0.2",
             **settings,
         }
+        self.arguments: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._from = 0
         self.url = ""
@@ -63,7 +64,10 @@ class ServingProcess:
         self._from = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "attune_serving"], env=self._environment, stdout=log, stderr=log
+                [sys.executable, "-m", "attune_serving", *self.arguments],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
             )
         port = self.until(self._port)
         self.url = f"http://127.0.0.1:{port}"

@@ -18,6 +18,7 @@ WIDTH = 120
 SIDE_BY_SIDE = 110
 """Columns from which two answers stand beside each other."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_DIGEST = re.compile(r"^sha256(sum)?:[0-9a-f]{12}(?=[0-9a-f])")
 Line = tuple[str, str | Text]
 
 
@@ -39,7 +40,7 @@ def status(view: View, now: datetime) -> RenderableType:
     for label, text in (*_lines(view), *_moves(view, now), *_problems(view, now)):
         lines.add_row(label, text)
     title = Text.assemble("Retriever ", (view["retriever"], "bold"))
-    return Group(title, Padding(Group(models, Text(), lines), (0, 0, 1, 2)))
+    return Group(title, Padding(Group(models, Text(), lines), (0, 0, 1, 2), expand=False))
 
 
 def _lines(view: View) -> Iterator[Line]:
@@ -108,18 +109,17 @@ def history(view: View, now: datetime) -> RenderableType:
 
 
 def diff(view: View) -> RenderableType:
-    """Field by field."""
-    parts: list[RenderableType] = []
+    """Field by field, part by part, in one table."""
+    with_interval = any("interval" in values for values in view["metrics"].values())
+    table = _table(
+        "", Text(view["a"], "bold"), Text(view["b"], "bold"), *(["difference, 95%"] if with_interval else [])
+    )
     for part in ("config", "data", "metrics", "index", "artifact"):
-        if not view[part]:
-            parts.append(Text.assemble((part, "bold"), (": no difference", "dim")))
-            continue
-        bounds = "difference, 95%" if any("interval" in values for values in view[part].values()) else ""
-        table = _table(Text(part, "bold"), view["a"], view["b"], bounds)
+        table.add_row(Text(part, "bold"), *([] if view[part] else ["no difference", "", ""][: 2 + with_interval]))
         for name, values in view[part].items():
-            table.add_row(f"  {name}", _shown(values["a"]), _shown(values["b"]), _interval(values.get("interval")))
-        parts.append(table)
-    return Group(*parts)
+            interval = [_interval(values.get("interval"))] if with_interval else []
+            table.add_row(f"  {name}", _shown(values["a"]), _shown(values["b"]), *interval)
+    return table
 
 
 def _interval(interval: dict[str, float] | None) -> str:
@@ -170,9 +170,13 @@ def _table(*columns: str | Text) -> Table:
 
 
 def _shown(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """Digests are cut: `-o json` has them whole."""
+    if value in {None, ""}:
+        return "-" if value is None else '""'
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    digest = _DIGEST.match(str(value))
+    return f"{digest.group()}…" if digest else str(value)
 
 
 def _plain(text: str) -> str:

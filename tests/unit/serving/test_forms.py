@@ -28,6 +28,7 @@ def server(
         ATTUNE_MAX_TEXTS="64",
         ATTUNE_MAX_BODY_BYTES="100000",
         ATTUNE_MAX_CHARACTERS="2000",
+        ATTUNE_MAX_REQUEST_TOKENS="1500",
     )
     versions = [served(made, collection=f"c_{made.name.replace('-', '_')}", documents=120) for made in artifacts]
     split = ServedSplit(test="news-ab", challenger="emb-v2", fraction=0.5, salt="salt")
@@ -77,6 +78,7 @@ def test_base64_is_the_same_vector(server: ServingProcess) -> None:
         ("embeddings", {"input": ["a"] * 65}, 413, "65 texts; at most 64"),
         ("embeddings", {"input": "a" * 2001}, 413, "2001 characters; at most 2000"),
         ("embeddings", {"input": ["a" * 1900] * 60}, 413, "larger than 100000 bytes"),
+        ("embeddings", {"input": ["a " * 80] * 40}, 413, "2560 tokens; at most 1500"),
         ("rerank", {"query": "a", "documents": ["b"]}, 404, "no reranker is served here"),
         ("rerank", {"query": "", "documents": ["b"]}, 400, "query: give a text"),
         ("rerank", {"query": "a", "documents": "b"}, 400, "documents: give a list"),
@@ -190,6 +192,34 @@ def test_feedback_without_a_version_goes_to_the_one_that_answered(server: Servin
         == 200
     )
     assert server.metric("attune_serving_feedback_value_sum", version="emb-v2", metric="stars") == 4.0
+
+
+def test_before_anything_is_served_every_endpoint_says_so(process: Callable[..., ServingProcess]) -> None:
+    server = process("empty")
+    server.start()
+    for path, body in (
+        ("embeddings", {"input": "a"}),
+        ("rerank", {"query": "a", "documents": ["b"]}),
+        ("search", {"query": "a"}),
+        ("feedback", {"query": "a", "metric": "stars", "value": 1, "version": "anything"}),
+    ):
+        answer = server.post(f"/v1/{path}", body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
+        assert int(answer.headers["retry-after"]) >= 1
+    assert server.get("/readyz").status_code == 503
+    assert server.get("/healthz").status_code == 200
+    assert server.report().active == {}
+    assert server.metric("attune_serving_feedback_total") is None
+
+
+def test_a_search_where_there_is_nothing_to_search_says_so(process: Callable[..., ServingProcess], one: Made) -> None:
+    server = process("plain")
+    server.tell(serving_config(served(one)))
+    server.start()
+    server.until(server.ready)
+    answer = server.post("/v1/search", {"query": "red house"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "no_index")
+    assert "emb-v1 has no collection" in answer.json()["error"]["message"]
 
 
 def test_a_queue_that_is_full_answers_429_with_a_time_to_come_back(

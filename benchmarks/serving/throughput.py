@@ -1,0 +1,199 @@
+"""Requests a second and p99 of embedding, beside infinity-emb, a minimal FastAPI server, and the raw runtime.
+
+Run by hand on an idle machine: `python benchmarks/serving/throughput.py MODEL ARTIFACT PEERS`. MODEL is the sentence-transformers
+folder, ARTIFACT its export (`attune-trainer`'s import stage), PEERS a virtual environment with the peers:
+
+    uv venv PEERS
+    uv pip install --python PEERS/bin/python "infinity-emb[torch,server]" "transformers<5" "sentence-transformers<6" \\
+        "optimum<2" "click<8.2" "typer<0.16"
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import typer
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from attune.contract import ModelType, ServedModel, ServedVersion, ServingConfig
+from attune_retrieval import manifest
+from attune_retrieval.artifact import open_verified
+from attune_retrieval.encoding import OnnxEncoder
+from benchmarks.machine import machine
+from benchmarks.serving.load import measure
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "results" / "serving.json"
+CLIENTS = (1, 8, 64)
+DOCUMENT_TOKENS = 256
+
+
+def queries() -> list[str]:
+    """Short ones: first lines of docstrings of the standard library."""
+    import builtins
+    import inspect
+    import statistics
+    import tempfile
+    import urllib.parse
+
+    found = []
+    for module in (builtins, os, statistics, tempfile, urllib.parse, json, inspect, socket, subprocess):
+        for name in dir(module):
+            line = (inspect.getdoc(getattr(module, name)) or "").split("\n")[0][:80]
+            if len(line) > 20:
+                found.append(line)
+    return found[:256]
+
+
+def documents(encoder: OnnxEncoder) -> list[str]:
+    """Of 256 tokens each: docstrings put together and cut by the model's own tokenizer."""
+    text = " ".join(queries())
+    encoder.tokenizer.no_truncation()
+    offsets = encoder.tokenizer.encode(text).offsets
+    encoder.tokenizer.enable_truncation(max_length=encoder.max_length)
+    starts = [offsets[n * 23 % (len(offsets) - DOCUMENT_TOKENS)][0] for n in range(1, 65)]
+    cut = [text[start:] for start in starts]
+    encoder.tokenizer.enable_truncation(max_length=DOCUMENT_TOKENS)
+    ends = [max(end for _, end in encoder.tokenizer.encode(one).offsets) for one in cut]
+    encoder.tokenizer.enable_truncation(max_length=encoder.max_length)
+    return [one[:end] for one, end in zip(cut, ends, strict=True)]
+
+
+@contextmanager
+def running(command: list[str], port: int, path: str, environment: dict[str, str]) -> Iterator[None]:
+    """A server as a process, from the first good answer until the end."""
+    process = subprocess.Popen(
+        command,
+        env=os.environ | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until = time.monotonic() + 180
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2)
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > until:
+                    raise SystemExit(f"{command[0]} did not start") from None
+                time.sleep(0.2)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def config_of(artifact: Path, folder: Path) -> Path:
+    told = manifest.read(artifact)
+    version = ServedVersion(
+        name="model",
+        type=ModelType.EMBEDDING,
+        uri=str(artifact),
+        digest=manifest.sha256(artifact / manifest.NAME),
+        dimensions=told.dimensions,
+    )
+    config = ServingConfig(
+        namespace="bench", retriever="bench", generation=1, embedding=ServedModel(active="model"), versions=(version,)
+    )
+    (folder / "serving.json").write_text(config.to_json())
+    return folder / "serving.json"
+
+
+def raw(encoder: OnnxEncoder, texts: list[str], batch: int, seconds: float) -> float:
+    """Texts a second of the runtime alone, tokens included, in batches as large as there are clients."""
+    began, done = time.monotonic(), 0
+    while time.monotonic() - began < seconds:
+        start = done % len(texts)
+        encoder.encode([texts[(start + n) % len(texts)] for n in range(batch)], "query")
+        done += batch
+    return done / (time.monotonic() - began)
+
+
+def main(model: Path, artifact: Path, peers: Path, seconds: float = 15.0) -> None:
+    """Write benchmarks/results/serving.json."""
+    started: dict[str, Any] = machine()
+    encoder = open_verified(artifact, None).encoder
+    texts = {"queries": queries(), "documents": documents(encoder)}
+    found: dict[str, Any] = {
+        "raw": {k: {c: round(raw(encoder, t, c, seconds / 2), 1) for c in CLIENTS} for k, t in texts.items()}
+    }
+    del encoder
+    with TemporaryDirectory() as name:
+        folder, python = Path(name), str(peers / "bin" / "python")
+        ports = [free_port() for _ in range(3)]
+        infinity = [
+            str(peers / "bin" / "infinity_emb"),
+            "v2",
+            "--model-id",
+            str(model),
+            "--engine",
+            "torch",
+            "--device",
+            "cpu",
+        ]
+        infinity += [
+            "--no-bettertransformer",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(ports[1]),
+            "--served-model-name",
+            "model",
+        ]
+        infinity += ["--url-prefix", "/v1", "--no-model-warmup"]
+        config = str(config_of(artifact, folder))
+        attune = [sys.executable, "-m", "attune_serving", "--config", config, "--port", str(ports[0])]
+        minimal = [python, str(HERE / "peers" / "minimal_server.py"), str(model), str(ports[2])]
+        servers = {"attune": (attune, "/readyz"), "infinity": (infinity, "/health"), "minimal": (minimal, "/readyz")}
+        for (peer, (command, path)), port in zip(servers.items(), ports, strict=True):
+            own = {"ATTUNE_HTTP_HOST": "127.0.0.1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
+            with running(command, port, path, own):
+                measure(port, 4, texts["queries"], seconds=3, model="model")
+                found[peer] = {}
+                for kind, some in texts.items():
+                    found[peer][kind] = {}
+                    for clients in CLIENTS:
+                        one = measure(port, clients, some, seconds=seconds, model="model")
+                        found[peer][kind][clients] = {**asdict(one), "perSecond": round(one.per_second, 1)}
+                        print(peer, kind, clients, found[peer][kind][clients], flush=True)
+    rows = [(kind, c) for kind in texts for c in CLIENTS]
+
+    def over(peer: str) -> dict[str, float]:
+        of = {(k, c): found[peer][k][c] if peer == "raw" else found[peer][k][c]["perSecond"] for k, c in rows}
+        return {f"{k} {c}": round(found["attune"][k][c]["perSecond"] / of[k, c], 2) for k, c in rows}
+
+    result = {
+        "what": "embedding requests a second, one text each, by number of clients",
+        "machine": started,
+        "seconds": seconds,
+        **found,
+        "attuneOverInfinity": over("infinity"),
+        "attuneOverMinimal": over("minimal"),
+        "attuneOverRaw": over("raw"),
+    }
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps({k: v for k, v in result.items() if "Over" in k}, indent=1))
+
+
+if __name__ == "__main__":
+    typer.run(main)
