@@ -129,6 +129,37 @@ def raw(encoder: OnnxEncoder, texts: list[str], batch: int, seconds: float) -> f
     return done / (time.monotonic() - began)
 
 
+def peers_of(model: Path, artifact: Path, peers: Path, folder: Path) -> dict[str, tuple[list[str], str, int]]:
+    """Command, path of the first good answer, and port of each server."""
+    ports = [free_port() for _ in range(3)]
+    python, config = str(peers / "bin" / "python"), str(config_of(artifact, folder))
+    attune = [sys.executable, "-m", "attune_serving", "--config", config, "--port", str(ports[0])]
+    infinity = [str(peers / "bin" / "infinity_emb"), "v2", "--model-id", str(model), "--engine", "torch"]
+    infinity += ["--device", "cpu", "--no-bettertransformer", "--host", "127.0.0.1", "--port", str(ports[1])]
+    infinity += ["--served-model-name", "model", "--url-prefix", "/v1", "--no-model-warmup"]
+    minimal = [python, str(HERE / "peers" / "minimal_server.py"), str(model), str(ports[2])]
+    return {
+        "attune": (attune, "/readyz", ports[0]),
+        "infinity": (infinity, "/health", ports[1]),
+        "minimal": (minimal, "/readyz", ports[2]),
+    }
+
+
+def measured(peer: tuple[list[str], str, int], texts: dict[str, list[str]], seconds: float) -> dict[str, Any]:
+    """Every kind of text at every number of clients."""
+    command, path, port = peer
+    own = {"ATTUNE_HTTP_HOST": "127.0.0.1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
+    found: dict[str, Any] = {}
+    with running(command, port, path, own):
+        measure(port, 4, texts["queries"], seconds=3, model="model")
+        for kind, some in texts.items():
+            for clients in CLIENTS:
+                one = measure(port, clients, some, seconds=seconds, model="model")
+                found.setdefault(kind, {})[clients] = {**asdict(one), "perSecond": round(one.per_second, 1)}
+                print(Path(command[0]).name, kind, clients, found[kind][clients], flush=True)
+    return found
+
+
 def main(model: Path, artifact: Path, peers: Path, seconds: float = 15.0) -> None:
     """Write benchmarks/results/serving.json."""
     started: dict[str, Any] = machine()
@@ -139,48 +170,19 @@ def main(model: Path, artifact: Path, peers: Path, seconds: float = 15.0) -> Non
     }
     del encoder
     with TemporaryDirectory() as name:
-        folder, python = Path(name), str(peers / "bin" / "python")
-        ports = [free_port() for _ in range(3)]
-        infinity = [
-            str(peers / "bin" / "infinity_emb"),
-            "v2",
-            "--model-id",
-            str(model),
-            "--engine",
-            "torch",
-            "--device",
-            "cpu",
-        ]
-        infinity += [
-            "--no-bettertransformer",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(ports[1]),
-            "--served-model-name",
-            "model",
-        ]
-        infinity += ["--url-prefix", "/v1", "--no-model-warmup"]
-        config = str(config_of(artifact, folder))
-        attune = [sys.executable, "-m", "attune_serving", "--config", config, "--port", str(ports[0])]
-        minimal = [python, str(HERE / "peers" / "minimal_server.py"), str(model), str(ports[2])]
-        servers = {"attune": (attune, "/readyz"), "infinity": (infinity, "/health"), "minimal": (minimal, "/readyz")}
-        for (peer, (command, path)), port in zip(servers.items(), ports, strict=True):
-            own = {"ATTUNE_HTTP_HOST": "127.0.0.1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
-            with running(command, port, path, own):
-                measure(port, 4, texts["queries"], seconds=3, model="model")
-                found[peer] = {}
-                for kind, some in texts.items():
-                    found[peer][kind] = {}
-                    for clients in CLIENTS:
-                        one = measure(port, clients, some, seconds=seconds, model="model")
-                        found[peer][kind][clients] = {**asdict(one), "perSecond": round(one.per_second, 1)}
-                        print(peer, kind, clients, found[peer][kind][clients], flush=True)
-    rows = [(kind, c) for kind in texts for c in CLIENTS]
+        for peer, how in peers_of(model, artifact, peers, Path(name)).items():
+            found[peer] = measured(how, texts, seconds)
 
     def over(peer: str) -> dict[str, float]:
-        of = {(k, c): found[peer][k][c] if peer == "raw" else found[peer][k][c]["perSecond"] for k, c in rows}
-        return {f"{k} {c}": round(found["attune"][k][c]["perSecond"] / of[k, c], 2) for k, c in rows}
+        return {
+            f"{k} {c}": round(
+                found["attune"][k][c]["perSecond"]
+                / (found[peer][k][c] if peer == "raw" else found[peer][k][c]["perSecond"]),
+                2,
+            )
+            for k in texts
+            for c in CLIENTS
+        }
 
     result = {
         "what": "embedding requests a second, one text each, by number of clients",

@@ -34,6 +34,7 @@ log = structlog.get_logger("attune_serving")
 OK, BAD_SETTINGS, FAILED = 0, 2, 1
 SHUTDOWN_SECONDS = 20
 THREAD_SECONDS = 2.0
+BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients keep idle connections (httpx 5 s, many proxies 60 s): who closes first loses no request."""
 
@@ -75,12 +76,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         if options.port is not None:
             settings = settings.model_copy(update={"http_port": options.port})
-        code = _run(_serve(settings))
+        try:
+            listening = _listen(settings)
+        except OSError as error:
+            sys.stderr.write(
+                f"cannot listen on ATTUNE_HTTP_HOST={settings.http_host} ATTUNE_HTTP_PORT={settings.http_port}: "
+                f"{error.strerror}; give another port, or the address of an interface of this machine\n"
+            )
+            return FAILED
+        code = _run(_serve(settings, listening))
     if _threads_hang():
         logging.shutdown()
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The socket, before anything is loaded: what is wrong with it is said at once."""
+    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
+    return socket.create_server((settings.http_host, settings.http_port), family=family, backlog=BACKLOG)
 
 
 def _threads_hang() -> bool:
@@ -101,7 +116,7 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
     return uvloop.run(work)
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, listening: socket.socket) -> int:
     metrics = Metrics()
     cache = Cache(settings.cache)
     limits = BatchLimits(settings.max_batch_tokens, settings.max_batch_texts, settings.max_queue_tokens)
@@ -114,19 +129,18 @@ async def _serve(settings: Settings) -> int:
     server = Server(
         uvicorn.Config(
             app.asgi,
-            host=settings.http_host,
-            port=settings.http_port,
             log_config=None,
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            backlog=2048,
+            backlog=BACKLOG,
             server_header=False,
         )
     )
-    ending = asyncio.create_task(_until_told_to_end(server, replica, settings.drain_seconds))
-    serving = asyncio.create_task(server.serve())
+    port = listening.getsockname()[1]
+    ending = asyncio.create_task(_until_told_to_end(server, replica, port, settings.drain_seconds))
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         await asyncio.wait([serving, source], return_when=asyncio.FIRST_COMPLETED)
         if source.done() and not serving.done():
@@ -143,12 +157,11 @@ async def _serve(settings: Settings) -> int:
         log.info("attune serving ended")
 
 
-async def _until_told_to_end(server: Server, replica: Replica, drain_seconds: float) -> None:
+async def _until_told_to_end(server: Server, replica: Replica, port: int, drain_seconds: float) -> None:
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     await server.up.wait()
-    port = server.servers[0].sockets[0].getsockname()[1] if server.servers else 0
     log.info("attune serving starts", replica=replica.name, port=port)
     await told.wait()
     replica.draining = True

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attune.contract import ModelType, ServedVersion
-from tiny_bert import COLOURS, SPECIAL, THINGS, VERBS
+from tiny_bert import build_tiny_cross_encoder
 
 
 @dataclass(frozen=True)
@@ -29,29 +29,6 @@ def tiny_reranker(folder: Path, name: str, *, seed: int = 0) -> MadeReranker:
     from attune_trainer.export import artifact
     from attune_trainer.export.reranker import write_reranker
 
-    model = cross_encoder.load(_base(folder / f"base-{name}", seed), max_length=None)
+    model = cross_encoder.load(build_tiny_cross_encoder(folder / f"base-{name}", seed=seed), max_length=None)
     written = write_reranker(model, folder / name, artifact.Provenance(source="import", base_model=f"tiny-{seed}"))
     return MadeReranker(name, written.folder, written.digest)
-
-
-def _base(folder: Path, seed: int) -> Path:
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
-
-    torch.manual_seed(seed)
-    folder.mkdir(parents=True)
-    vocabulary = [*SPECIAL, "the", "and", "is", *COLOURS, *THINGS, *VERBS, *"abcdefghijklmnopqrstuvwxyz"]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        initializer_range=0.4,
-        num_labels=1,
-    )
-    BertForSequenceClassification(config).save_pretrained(folder)
-    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
-    return folder

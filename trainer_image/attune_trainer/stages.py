@@ -138,7 +138,8 @@ def _adopt(work: Work) -> Outcome:
     found = manifest.verified(folder, target.digest)
     if found.type is not work.spec.type:
         raise BadData(
-            f"{target.uri} is of type {found.type.value}, the version of type {work.spec.type.value}.", reason="WrongType"
+            f"{target.uri} is of type {found.type.value}, the version of type {work.spec.type.value}.",
+            reason="WrongType",
         )
     summary = ModelSummary(
         uri=target.uri,

@@ -38,7 +38,9 @@ class Artifact(ApiModel):
 
     uri: StoreUri = Field(description="Folder of the artifact.")
     digest: Digest | None = Field(
-        None, description="sha256 of its manifest.json; unset: recorded in status when it is made."
+        None,
+        description="sha256 of its manifest.json. Set: the artifact is there already, and is verified instead of made; "
+        "unset: recorded in status when it is made.",
     )
 
 

@@ -18,7 +18,7 @@ WIDTH = 120
 SIDE_BY_SIDE = 110
 """Columns from which two answers stand beside each other."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-_DIGEST = re.compile(r"^sha256(sum)?:[0-9a-f]{12}(?=[0-9a-f])")
+_DIGEST = re.compile(r"^sha256(sum)?:[0-9a-f]{8}(?=[0-9a-f])")
 Line = tuple[str, str | Text]
 
 
@@ -110,20 +110,20 @@ def history(view: View, now: datetime) -> RenderableType:
 
 def diff(view: View) -> RenderableType:
     """Field by field, part by part, in one table."""
-    with_interval = any("interval" in values for values in view["metrics"].values())
-    table = _table(
-        "", Text(view["a"], "bold"), Text(view["b"], "bold"), *(["difference, 95%"] if with_interval else [])
-    )
+    table = _table("", Text(view["a"], "bold"), Text(view["b"], "bold"))
+    table.columns[0].no_wrap = True
     for part in ("config", "data", "metrics", "index", "artifact"):
-        table.add_row(Text(part, "bold"), *([] if view[part] else ["no difference", "", ""][: 2 + with_interval]))
+        table.add_row(Text(part, "bold"), "" if view[part] else Text("no difference", "dim"))
         for name, values in view[part].items():
-            interval = [_interval(values.get("interval"))] if with_interval else []
-            table.add_row(f"  {name}", _shown(values["a"]), _shown(values["b"]), *interval)
-    return table
+            table.add_row(f"  {name}", _shown(values["a"]), _shown(values["b"]) + _interval(values.get("interval")))
+    if not any("interval" in values for values in view["metrics"].values()):
+        return table
+    note = f"in brackets: 95% interval of the difference to the version that was active when {view['b']} was measured"
+    return Group(table, Text(note, "dim"))
 
 
 def _interval(interval: dict[str, float] | None) -> str:
-    return f"{interval['low']:+.3f} to {interval['high']:+.3f}" if interval else ""
+    return f" ({interval['low']:+.3f} to {interval['high']:+.3f})" if interval else ""
 
 
 def hits(answers: list[View], width: int) -> RenderableType:

@@ -119,7 +119,9 @@ def _serving(seen: SeenRetriever, following: Follow) -> Said:
         return Said("Serving", False, "ReplicasLag", text)
     if len(seen.replicas) < wanted:
         return Said("Serving", False, "ReplicasMissing", f"{len(seen.replicas)} of {wanted} replicas are there")
-    return Said("Serving", True, "AllFollow", f"{len(seen.replicas)} replicas serve generation {told.generation}")
+    count = len(seen.replicas)
+    who = "1 replica serves" if count == 1 else f"{count} replicas serve"
+    return Said("Serving", True, "AllFollow", f"{who} generation {told.generation}")
 
 
 def _not_servable(seen: SeenRetriever) -> str:

@@ -51,7 +51,8 @@ def test_a_port_that_is_taken_ends_it_with_an_error(process: Callable[..., Servi
     server.start()
     done = run("--port", server.url.rpartition(":")[2], ATTUNE_HTTP_HOST="127.0.0.1")
     assert done.returncode == 1
-    assert "address already in use" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert f"ATTUNE_HTTP_PORT={server.url.rpartition(':')[2]}: Address already in use" in done.stderr
 
 
 @pytest.mark.parametrize(
