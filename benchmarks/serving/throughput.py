@@ -4,7 +4,7 @@ Run by hand on an idle machine: `python benchmarks/serving/throughput.py MODEL A
 folder, ARTIFACT its export (`attune-trainer`'s import stage), PEERS a virtual environment with the peers:
 
     uv venv PEERS
-    uv pip install --python PEERS/bin/python "infinity-emb[torch,server]" "transformers<5" "sentence-transformers<6" \\
+    uv pip install --python PEERS/bin/python "infinity-emb[torch,server]" "transformers<4.49" "sentence-transformers<5" \\
         "optimum<2" "click<8.2" "typer<0.16"
 """
 
@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -93,7 +93,8 @@ def running(command: list[str], port: int, path: str, environment: dict[str, str
                 time.sleep(0.2)
         yield
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(60)
 
 
