@@ -79,7 +79,7 @@ def main(repetitions: int = 20) -> None:
         world.version("two", 2)
         world.until("mv", "two", lambda v: v.get("status", {}).get("index"))
         world.serves(1)
-        addresses = world.addresses()
+        addresses = world.ready(2)
         load = Load(where=lambda: addresses, make=asked, rate=RATE, keep_bodies=False).start()
         time.sleep(CALM_SECONDS)
         took, at = moved(world, addresses, "two", "first")

@@ -26,7 +26,7 @@ REFUSED = {
         "spec.dataSource.feedback: true",
     ),
     "no source left": ({"dataSource": {"archive": False}}, "Failed", "NoDataSource", "no data to train on"),
-    "no reranker": ({"type": "reranker"}, "Failed", "NotAvailable", "spec.type: reranker"),
+    "no reranker": ({"type": "reranker"}, "Failed", "ModelNotDefined", "add spec.reranker.baseModel there"),
     "openai": ({"provider": "openai"}, "Failed", "ProviderNotAvailable", "'openai'"),
     "lora": ({"hyperparameters": {"method": "lora"}}, "Failed", "NotAvailable", "spec.hyperparameters.method: lora"),
     "two nodes": ({"compute": {"nodes": 2}}, "Failed", "NotAvailable", "spec.compute.nodes: 2"),

@@ -72,8 +72,7 @@ def test_no_request_is_lost_or_answered_wrongly_through_promotion_rollback_and_r
     world.retriever()
     one = world.first()
     world.serves(1)
-    addresses = world.addresses()
-    assert len(addresses) == 2
+    addresses = world.ready(2)
     load = Load(where=lambda: addresses, make=asked, rate=200).start()
     try:
         world.version("two", 2)

@@ -103,6 +103,14 @@ class World:
             assert time.monotonic() < end, yaml.safe_dump(thing.get("status")) + self.operator.log[-2000:]
             time.sleep(0.1)
 
+    def ready(self, count: int) -> list[str]:
+        """The addresses, once there are so many."""
+        end = time.monotonic() + SECONDS
+        while len(found := self.addresses()) < count:
+            assert time.monotonic() < end, found
+            time.sleep(0.1)
+        return found
+
     def addresses(self) -> list[str]:
         """Of the serving Pods that are ready, as a Service would have them."""
         pods = self.cluster.get("pods", "-n", self.namespace, "-l", "attune.dev/component=serving")["items"]

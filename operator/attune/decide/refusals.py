@@ -59,6 +59,8 @@ def first_stage_missing(seen: SeenTrainingJob) -> Problem | None:
     """A reranker learns from, and is measured on, what the embedding model finds."""
     if seen.job.spec.type is not ModelType.RERANKER or seen.first_stage is not None or seen.job.status.attempts:
         return None
+    if seen.retriever is None or base_model_of(seen.retriever, ModelType.RERANKER) is None:
+        return None
     return Problem(
         "WaitingForEmbedding",
         f"Retriever {seen.job.spec.retriever!r} has no active embedding version yet, whose candidates a reranker orders; "
