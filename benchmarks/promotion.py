@@ -29,7 +29,7 @@ IMAGES = Path(__file__).parents[1] / "tests" / "support" / "images.yaml"
 
 
 def asked(number: int) -> tuple[str, dict[str, Any]]:
-    return "/v1/search", {"query": sentences()[number % 120][0], "top_k": 5}
+    return "/v1/embeddings", {"input": sentences()[number % 120][0], "input_type": "query"}
 
 
 def switched(addresses: Sequence[str], version: str, done: threading.Event, at: dict[str, float]) -> None:
@@ -94,7 +94,7 @@ def main(repetitions: int = 20) -> None:
     finally:
         cluster.stop()
     result = {
-        "what": "promotion under 200 searches a second over two replicas; seconds of rollbacks from the stored request to the last replica",
+        "what": "promotion under 200 queries a second over two replicas; seconds of rollbacks from the stored request to the last replica",
         "machine": started,
         "requests": len(answers),
         "failed": sum(failures(answers).values()),
