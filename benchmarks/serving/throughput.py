@@ -32,7 +32,7 @@ from attune_retrieval import manifest
 from attune_retrieval.artifact import open_verified
 from attune_retrieval.encoding import OnnxEncoder
 from benchmarks.machine import machine
-from benchmarks.serving.load import measure
+from benchmarks.serving.closed_loop import measure
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results" / "serving.json"

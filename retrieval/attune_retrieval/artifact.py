@@ -57,7 +57,13 @@ def open_verified(
 
     `expected` is the sha256 of its manifest.json; None trusts the manifest that is there. `advance` hears 0..1.
     """
-    described = manifest.verified(folder, expected)
+    return open_checked(folder, manifest.verified(folder, expected), advance, threads=threads)
+
+
+def open_checked(
+    folder: Path, described: Manifest, advance: Callable[[float], None] | None = None, *, threads: int | None = None
+) -> Opened:
+    """The second half of `open_verified`, for a manifest that `manifest.verified` gave: the golden answers."""
     try:
         model = open_unverified(folder, described, threads=threads)
         golden: list[dict[str, Any]] = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))

@@ -4,22 +4,33 @@ The only way to a model that answers traffic: digests of all files, golden answe
 of its very space (invariants 4 and 5). Blocking; runs in a thread.
 """
 
-import gc
-from collections.abc import Sequence
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from attune.contract import IndexSpec, ModelType, ServedUpstream, ServedVersion
-from attune_retrieval.artifact import GOLDEN, Opened, open_verified
+from attune_retrieval import manifest
+from attune_retrieval.artifact import GOLDEN, Opened, open_checked
 from attune_retrieval.encoding import OnnxEncoder
 from attune_retrieval.errors import BadData, RetrievalError, StoreUnavailable
 from attune_retrieval.graph import Floats, Tokens
 from attune_retrieval.index import Collection, Identity, Store, open_store
+from attune_retrieval.manifest import Manifest
 from attune_retrieval.reranking import OnnxReranker
 from attune_serving.cache import Cache, SeenCollection
 from attune_serving.upstream import check_golden
 
+T = TypeVar("T")
+
+PAUSE_SECONDS = 0.05
 MIN_SHARE = 0.9
 """A collection with fewer of the documents that it had when it was complete is not the one that was verified."""
 
@@ -68,7 +79,6 @@ class Model:
         if self.store is not None:
             self.store.close()
             self.store = None
-        gc.collect()
 
 
 def load(version: ServedVersion, index: IndexSpec | None, upstream: ServedUpstream | None, cache: Cache) -> Model:
@@ -99,7 +109,7 @@ def _opened(version: ServedVersion, cache: Cache) -> Opened:
     """Verified files. What is damaged in the cache is fetched anew once; what is damaged in the store is not kept."""
     cached = cache.has(version.digest)
     try:
-        return open_verified(cache.fetch(version.uri, version.digest), version.digest)
+        return _fetched_and_opened(version, cache)
     except BadData as error:
         cache.drop(version.digest)
         if error.reason == "DataNotFound":  # the store answers, and has no such folder: it may come back
@@ -107,10 +117,33 @@ def _opened(version: ServedVersion, cache: Cache) -> Opened:
         if not cached:
             raise
     try:
-        return open_verified(cache.fetch(version.uri, version.digest), version.digest)
+        return _fetched_and_opened(version, cache)
     except BadData:
         cache.drop(version.digest)
         raise
+
+
+def _fetched_and_opened(version: ServedVersion, cache: Cache) -> Opened:
+    """Copying and hashing are done with little priority, golden answers one at a time with a pause: others are being answered."""
+
+    def checked() -> tuple[Path, Manifest]:
+        folder = cache.fetch(version.uri, version.digest)
+        return folder, manifest.verified(folder, version.digest)
+
+    folder, described = gently(checked)
+    return open_checked(folder, described, lambda _: time.sleep(PAUSE_SECONDS))
+
+
+def gently(work: Callable[[], T]) -> T:
+    """Do it in a thread of its own that steps back for all others. Not for what starts threads: they would stay behind, too."""
+
+    def stepping_back() -> T:
+        with suppress(AttributeError, OSError):  # only Linux has a priority for each thread
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        return work()
+
+    with ThreadPoolExecutor(1, thread_name_prefix="gently") as pool:
+        return pool.submit(stepping_back).result()
 
 
 def _is_described(version: ServedVersion, opened: Opened) -> None:

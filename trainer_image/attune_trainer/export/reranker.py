@@ -15,7 +15,7 @@ from attune_retrieval.reranking import OnnxReranker
 from attune_trainer import cross_encoder
 from attune_trainer.errors import BadConfig
 from attune_trainer.export.artifact import Provenance, Written
-from attune_trainer.export.onnx_graph import saved
+from attune_trainer.export.onnx_graph import plain_attention, saved
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -95,7 +95,8 @@ def _export(model: "CrossEncoder", path: Path) -> None:
 
     example = torch.ones((2, 8), dtype=torch.int64)
     examples = [example, example.clone(), torch.zeros((2, 8), dtype=torch.int64)][: len(inputs)]
-    saved(Graph(), examples, inputs, "score", path)
+    with plain_attention(auto_model):
+        saved(Graph(), examples, inputs, "score", path)
 
 
 def _golden(model: "CrossEncoder", exported: OnnxReranker) -> list[dict[str, object]]:

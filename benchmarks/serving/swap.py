@@ -1,0 +1,96 @@
+"""What a promotion costs the requests of one replica: p99 while another version is loaded, verified and swapped in, beside p99 before.
+
+Run by hand: `PYTHONPATH=tests/support python benchmarks/serving/swap.py ARTIFACT`. The replica is a process of its own, told by an
+API server; the load is 200 queries a second, open loop. Each version is the same model under another name, loaded and verified anew.
+"""
+
+import json
+import shutil
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import typer
+
+from attune.contract import ModelType, ServedVersion
+from attune_retrieval import manifest
+from benchmarks.machine import machine
+from benchmarks.serving.throughput import queries
+from fake_api_server import FakeApiServer  # type: ignore[import-not-found]
+from load import Load, failures, p99  # type: ignore[import-not-found]
+from serving_process import ServingProcess, serving_config  # type: ignore[import-not-found]
+
+CALM_SECONDS, WINDOW_SECONDS, PAUSE_SECONDS = 10.0, 5.0, 3.0
+RESULTS = Path(__file__).parents[1] / "results" / "swap.json"
+
+
+def copy_of(artifact: Path, folder: Path, name: str) -> ServedVersion:
+    """The same model as another version: the manifest names it, so the digest is another one."""
+    place = folder / name
+    shutil.copytree(artifact, place)
+    digest = manifest.write(place, manifest.read(place).model_copy(update={"version": name}))
+    dimensions = manifest.read(place).dimensions
+    return ServedVersion(name=name, type=ModelType.EMBEDDING, uri=str(place), digest=digest, dimensions=dimensions)
+
+
+def main(artifact: Path, rate: int = 200, swaps: int = 5) -> None:
+    """Write benchmarks/results/swap.json."""
+    started: dict[str, Any] = machine()
+    texts = queries()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        versions = [copy_of(artifact, folder, f"emb-v{n}") for n in range(swaps + 1)]
+        api = FakeApiServer(text=serving_config(versions[0]).to_json()).start()
+        own = {"ATTUNE_API_SERVER": api.url, "ATTUNE_CONFIG_MAP": "news-serving", "ATTUNE_NAMESPACE": "news"}
+        server = ServingProcess(folder / "pod", **own)
+        server.start()
+        server.until(server.ready)
+        where = [server.url.removeprefix("http://")]
+        load = Load(
+            where=lambda: where,
+            make=lambda n: ("/v1/embeddings", {"input": texts[n % len(texts)], "input_type": "query"}),
+            rate=rate,
+            keep_bodies=False,
+        ).start()
+        time.sleep(PAUSE_SECONDS + CALM_SECONDS)
+        loads: list[float] = []
+        switches: list[float] = []
+        for number in range(1, swaps + 1):
+            old, new = versions[number - 1], versions[number]
+            loads.append(time.monotonic())
+            api.put(serving_config(old, new, generation=number).to_json())  # preload
+            server.until(lambda new=new: server.report().ready(new.name, new.digest))
+            time.sleep(WINDOW_SECONDS)
+            switches.append(time.monotonic())
+            api.put(serving_config(new, old, generation=number + 1).to_json())  # switch
+            server.until(lambda new=new: server.report().active["embedding"] == new.name)
+            time.sleep(WINDOW_SECONDS + PAUSE_SECONDS)
+        answers = load.stop()
+        server.kill()
+        api.stop()
+    calm = p99([a for a in answers if loads[0] - CALM_SECONDS <= a.at < loads[0]])
+
+    def after(moments: list[float]) -> dict[str, Any]:
+        found = [p99([a for a in answers if m <= a.at < m + WINDOW_SECONDS]) for m in moments]
+        return {
+            "p99": [round(one, 4) for one in found],
+            "medianOverBefore": round(statistics.median(found) / calm, 2),
+        }
+
+    result = {
+        "what": f"p99 in the {WINDOW_SECONDS:g} s after each moment, beside the {CALM_SECONDS:g} s before, at {rate} queries a second",
+        "machine": started,
+        "requests": len(answers),
+        "failed": sum(failures(answers).values()),
+        "p99Before": round(calm, 4),
+        "loading": after(loads),
+        "switching": after(switches),
+    }
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    typer.run(main)
