@@ -35,6 +35,27 @@ def copy_of(artifact: Path, folder: Path, name: str) -> ServedVersion:
     return ServedVersion(name=name, type=ModelType.EMBEDDING, uri=str(place), digest=digest, dimensions=dimensions)
 
 
+def report(answers: list[Any], rate: int, loads: list[float], switches: list[float]) -> dict[str, Any]:
+    """p99 (seconds) in the window after each moment of `loads` and `switches` (monotonic seconds), beside the calm before the first."""
+    calm = p99([a for a in answers if loads[0] - CALM_SECONDS <= a.at < loads[0]])
+
+    def after(moments: list[float]) -> dict[str, Any]:
+        found = [p99([a for a in answers if m <= a.at < m + WINDOW_SECONDS]) for m in moments]
+        return {
+            "p99": [round(one, 4) for one in found],
+            "medianOverBefore": round(statistics.median(found) / calm, 2),
+        }
+
+    return {
+        "what": f"p99 in the {WINDOW_SECONDS:g} s after each moment, beside the {CALM_SECONDS:g} s before, at {rate} queries a second",
+        "requests": len(answers),
+        "failed": sum(failures(answers).values()),
+        "p99Before": round(calm, 4),
+        "loading": after(loads),
+        "switching": after(switches),
+    }
+
+
 def main(artifact: Path, rate: int = 200, swaps: int = 5) -> None:
     """Write benchmarks/results/swap.json."""
     started: dict[str, Any] = machine()
@@ -70,24 +91,7 @@ def main(artifact: Path, rate: int = 200, swaps: int = 5) -> None:
         answers = load.stop()
         server.kill()
         api.stop()
-    calm = p99([a for a in answers if loads[0] - CALM_SECONDS <= a.at < loads[0]])
-
-    def after(moments: list[float]) -> dict[str, Any]:
-        found = [p99([a for a in answers if m <= a.at < m + WINDOW_SECONDS]) for m in moments]
-        return {
-            "p99": [round(one, 4) for one in found],
-            "medianOverBefore": round(statistics.median(found) / calm, 2),
-        }
-
-    result = {
-        "what": f"p99 in the {WINDOW_SECONDS:g} s after each moment, beside the {CALM_SECONDS:g} s before, at {rate} queries a second",
-        "machine": started,
-        "requests": len(answers),
-        "failed": sum(failures(answers).values()),
-        "p99Before": round(calm, 4),
-        "loading": after(loads),
-        "switching": after(switches),
-    }
+    result = {"machine": started} | report(answers, rate, loads, switches)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
 
