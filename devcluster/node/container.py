@@ -15,6 +15,8 @@ from devcluster.node.volumes import Mount
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+PROGRAMS = sorted({sys.prefix, sys.base_prefix, str(Path(__file__).resolve().parents[2])})
+"""What images would hold: the environment, its Python, and the checkout that the environment's packages lie in."""
 KEPT_BYTES, FALLBACK_BYTES = 4096, 2048
 
 
@@ -48,6 +50,7 @@ class Process:
             "cwd": program.cwd or str(run / "home"),
             "scratch": str(run),
             "mounts": mounts,
+            "programs": PROGRAMS,
         }
         with log.open("ab") as output:
             return cls(await _launch(spec, run / "launch.json", output))

@@ -33,7 +33,7 @@ def main() -> int:
             _enter(spec["enter"])
         else:
             _private_namespaces()
-            _mount_all(spec["mounts"], spec["scratch"])
+            _mount_all(spec["mounts"], spec["scratch"], spec["programs"])
     except OSError as error:
         sys.stderr.write(f"cannot start {spec['argv'][0]!r}: {error}\n")
         return START_ERROR
@@ -115,9 +115,14 @@ def _enter(pid: int) -> None:
     os.chroot(".")
 
 
-def _mount_all(mounts: list[Mount], scratch: str) -> None:
-    """Sources are opened first: a mount may hide the folder that another one comes from."""
+def _mount_all(mounts: list[Mount], scratch: str, programs: list[str]) -> None:
+    """Sources are opened first: a mount may hide the folder that another one comes from.
+
+    `programs` are folders that an image would hold. One that a mount hides (a checkout in /tmp, an emptyDir there) is shown in it.
+    """
     opened = [(os.open(m["source"], os.O_PATH), m) for m in sorted(mounts, key=lambda m: m["target"])]
+    hidden = [folder for folder in programs if any(folder.startswith(m["target"] + "/") for m in mounts)]
+    kept = [(os.open(folder, os.O_PATH), folder) for folder in hidden if os.path.isdir(folder)]
     overlaid: list[str] = []
     if any(not os.path.exists("/" + m["target"].split("/")[1]) for m in mounts):
         _own_root(os.path.join(scratch, "root"))
@@ -127,8 +132,12 @@ def _mount_all(mounts: list[Mount], scratch: str) -> None:
         _mount(f"/proc/self/fd/{handle}", target, None, MS_BIND | MS_REC)
         if mount.get("readOnly"):
             now = os.statvfs(target).f_flag
-            kept = now & KEPT_FLAGS | (MS_RELATIME if now & ST_RELATIME else 0)
-            _mount(None, target, None, MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
+            flags = now & KEPT_FLAGS | (MS_RELATIME if now & ST_RELATIME else 0)
+            _mount(None, target, None, MS_BIND | MS_REMOUNT | MS_RDONLY | flags)
+        os.close(handle)
+    for handle, folder in kept:
+        os.makedirs(folder, exist_ok=True)
+        _mount(f"/proc/self/fd/{handle}", folder, None, MS_BIND | MS_REC)
         os.close(handle)
 
 

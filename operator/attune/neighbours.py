@@ -1,7 +1,8 @@
 """Which objects to look at again when something happened. A small index that `handlers` fills from the watch streams.
 
 An event concerns its own object, and those whose decisions read it: a stage Job or Pod its owner; a ModelVersion its
-TrainingJob and its Retriever; a TrainingJob its ModelVersion; a Retriever everything that names it.
+TrainingJob, its Retriever and the tests of that; a TrainingJob its ModelVersion; an ABTest its Retriever and its other
+tests; a Retriever everything that names it.
 The index may lag behind or miss an object: then that object's own first event, or the resync, wakes it.
 """
 
@@ -13,7 +14,7 @@ from attune.api import kinds, labels
 from attune.objects import Manifest
 from attune.workqueue import Key
 
-_TERMINAL = {"Succeeded", "Failed"}
+_TERMINAL = {"Succeeded", "Failed", "Concluded", "Cancelled"}
 
 
 class Neighbours:
@@ -53,10 +54,18 @@ class Neighbours:
         if key.kind == "ModelVersion":
             if retriever := spec.get("retriever"):
                 yield Key("Retriever", key.namespace, retriever)
+                yield from self._tests_of(key.namespace, retriever)
             if run := (spec.get("source") or {}).get("trainingJob"):
                 yield Key("TrainingJob", key.namespace, run)
+        elif key.kind == "ABTest" and (retriever := spec.get("retriever")):
+            yield Key("Retriever", key.namespace, retriever)
+            yield from self._tests_of(key.namespace, retriever)
         elif key.kind == "TrainingJob" and (version := status.get("modelVersion")):
             yield Key("ModelVersion", key.namespace, version)
+
+    def _tests_of(self, namespace: str, retriever: str) -> Iterator[Key]:
+        """Tests of one Retriever wait for each other, and end with the versions they name."""
+        yield from (k for k in self._of_retriever.get((namespace, retriever), ()) if k.kind == "ABTest")
 
     def _remember(self, key: Key, body: Manifest, *, deleted: bool) -> None:
         uid, retriever = body["metadata"].get("uid"), (body.get("spec") or {}).get("retriever")
@@ -65,12 +74,18 @@ class Neighbours:
         if not retriever:
             return
         group = self._of_retriever[key.namespace, retriever]
-        if deleted or (body.get("status") or {}).get("phase") in _TERMINAL:
+        if deleted or _is_over(body.get("status") or {}):
             group.discard(key)
         else:
             group.add(key)
         if not group:
             del self._of_retriever[key.namespace, retriever]
+
+
+def _is_over(status: dict[str, Any]) -> bool:
+    """Nothing of its Retriever concerns it any more. A test that was won waits until the winner is promoted."""
+    waits = (status.get("promotion") or {}).get("result") == "Pending"
+    return status.get("phase") in _TERMINAL and not waits
 
 
 def phase_of(kind: str, body: Manifest) -> str:

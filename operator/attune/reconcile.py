@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from attune.api import kinds
 from attune.cluster.apply import apply
-from attune.cluster.observe import observe_ab_test, observe_model_version, observe_retriever, observe_training_job
+from attune.cluster.observe import observe_model_version, observe_retriever, observe_training_job
+from attune.cluster.observe_ab_test import observe_ab_test
 from attune.cluster.protocol import Cluster, Manifest, Ref
 from attune.cluster.report import report
 from attune.context import Context
@@ -34,7 +35,7 @@ log = structlog.get_logger(__name__)
 class Loop:
     """The two halves of a kind's loop that differ."""
 
-    observe: Callable[[Cluster, Manifest, Defaults], Awaitable[Any]]
+    observe: Callable[[Cluster, Manifest, Defaults, datetime], Awaitable[Any]]
     decide: Callable[[Any, datetime], Decision]
 
 
@@ -55,6 +56,7 @@ def defaults_of(settings: Settings) -> Defaults:
         provider=settings.finetune_provider,
         min_examples=settings.finetune_min_examples,
         auto_promote=settings.finetune_auto_promote,
+        prometheus_url=settings.prometheus_url,
         progress_interval=timedelta(seconds=settings.progress_seconds),
         retry_base=timedelta(seconds=settings.retry_seconds),
     )
@@ -68,13 +70,13 @@ async def reconcile(context: Context, key: Key) -> timedelta | None:
     raw = await context.cluster.get(Ref(kinds.API_VERSION, key.kind, key.namespace, key.name))
     if raw is None:
         return None
+    now = context.now().replace(microsecond=0)
     try:
-        seen = await loop.observe(context.cluster, raw, defaults_of(context.settings))
+        seen = await loop.observe(context.cluster, raw, defaults_of(context.settings), now)
     except ValidationError as error:
         log.error("unreadable object", problem=str(error))  # noqa: TRY400  the fault is the object's, the trace says nothing
         await _complain(context, raw, error)
         return None
-    now = context.now().replace(microsecond=0)
     decision = loop.decide(seen, now)
     try:
         await apply(context.cluster, decision)

@@ -29,6 +29,7 @@ from attune.handlers import EventSource
 from attune.reconcile import reconcile
 from attune.settings import Settings
 from attune.telemetry.metrics import Metrics
+from attune.telemetry.prometheus import Prometheus
 from attune.telemetry.server import TelemetryServer
 from attune.workqueue import Key, WorkQueue
 
@@ -76,13 +77,15 @@ class Operator:
 
     async def _with(self, connection: Connection) -> int:
         transport = Transport(connection, timeout=self._settings.request_seconds, on_request=self._metrics.request)
-        replicas = Replicas()
+        replicas, prometheus = Replicas(), Prometheus()
         try:
             discovery = Discovery(transport)
             await self._until_stopped(self._crds(discovery, connection.server))
             lease = self._lease(KubernetesCluster(transport, discovery=discovery))
             fence = lease.fence if lease is not None else no_fence
-            cluster = KubernetesCluster(transport, fence=fence, discovery=discovery, replicas=replicas)
+            cluster = KubernetesCluster(
+                transport, fence=fence, discovery=discovery, replicas=replicas, prometheus=prometheus
+            )
             context = Context(cluster, self._settings, self._metrics)
             events = self._events = EventSource(connection, self._settings, self._wake, self._metrics)
             events.start()
@@ -97,6 +100,7 @@ class Operator:
                 await self._end(lease, events)
         finally:
             await replicas.close()
+            await prometheus.close()
             await transport.close()
 
     async def _term(self, lease: Lease | None, context: Context, events: EventSource) -> None:

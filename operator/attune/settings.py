@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     """Unset: KUBECONFIG, then the pod's service account, then ~/.kube/config."""
     kube_context: str | None = Field(None, alias="ATTUNE_CONTEXT")
 
+    prometheus_url: str | None = Field(None, pattern="^https?://", alias="ATTUNE_PROMETHEUS_URL")
+    """Where ABTests are read, for Retrievers that name no Prometheus of their own."""
+
     leader_election: bool = Field(True, alias="ATTUNE_LEADER_ELECTION")
     lease_namespace: str = Field(default_factory=_own_namespace, pattern=DNS_LABEL, alias="ATTUNE_LEASE_NAMESPACE")
     lease_name: str = Field("attune-operator", pattern=DNS_SUBDOMAIN, alias="ATTUNE_LEASE_NAME")

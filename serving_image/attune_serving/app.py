@@ -15,10 +15,13 @@ from starlette.routing import Route
 
 from attune_serving import forms
 from attune_serving.answering import Answering, Found
-from attune_serving.assign import Assignment
+from attune_serving.assign import Assignment, unit_of
+from attune_serving.counting import Counter, run_of, wall_clock
+from attune_serving.judging import Sampler
 from attune_serving.metrics import Metrics
 from attune_serving.refusals import Broken, Refused, too_large
 from attune_serving.replica import Replica
+from attune_serving.traffic import Traffic
 
 log = structlog.get_logger(__name__)
 
@@ -26,19 +29,28 @@ JSON = "application/json"
 MOST_METRICS = 64
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
-ENDPOINTS = "there are POST /v1/embeddings, /v1/rerank, /v1/search, /v1/feedback and GET /v1/versions, /healthz, /readyz, /metrics"
+ENDPOINTS = (
+    "there are POST /v1/embeddings, /v1/rerank, /v1/search, /v1/feedback and GET /v1/versions, /v1/traffic, /healthz, /readyz, "
+    "/metrics"
+)
 
 Headers = dict[str, str]
-Endpoint = Callable[[Any], Awaitable[tuple[Any, Headers, Assignment]]]
+Everyone = tuple[Assignment, ...]
+"""The version that answered, and behind it a reranker that took part."""
+NOBODY: Everyone = (Assignment(""),)
+Endpoint = Callable[[Any], Awaitable[tuple[Any, Headers, Everyone]]]
 
 
 class App:
     """Answers requests of one replica. `asgi` is the application."""
 
-    def __init__(self, replica: Replica, answering: Answering, metrics: Metrics) -> None:
+    def __init__(self, replica: Replica, answering: Answering, metrics: Metrics, counter: Counter) -> None:
+        self._traffic = Traffic(wall_clock())
         self._replica = replica
         self._answering = answering
         self._metrics = metrics
+        self._counter = counter
+        self.sampler = Sampler(counter.judged, metrics)
         self._metric_names: set[str] = set()
         posts: dict[str, Endpoint] = {
             "embeddings": self._embeddings,
@@ -49,6 +61,9 @@ class App:
         routes = [Route(f"/v1/{name}", self._post(name, run), methods=["POST"]) for name, run in posts.items()]
         routes += [
             Route("/v1/versions", self._versions),
+            Route("/v1/traffic", self._traffic_report),
+            Route("/v1/peer/claims", self._peer_claims, methods=["POST"]),
+            Route("/v1/peer/units", self._peer_units),
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/metrics", self._prometheus),
@@ -61,29 +76,40 @@ class App:
         read = forms.READERS[name]
 
         async def answer(request: Request) -> Response:
-            began, by, status = perf_counter(), Assignment(""), 500
+            began, everyone, status = perf_counter(), NOBODY, 500
             try:
                 form = read(await self._body(request), self._answering.settings)
-                body, headers, by = await run(form)
+                self._saw(form)
+                body, headers, everyone = await run(form)
                 status = 200
                 return Response(orjson.dumps(body, option=OPTIONS), 200, headers, JSON)
             except Refused as refused:
-                status, by = refused.status, refused.by or by
+                status, everyone = refused.status, (refused.by,) if refused.by is not None else NOBODY
                 return refusal(refused)
             except ClientDisconnect:
                 status = 499
                 return Response(status_code=499)
             except Exception as error:
                 cause = error.__cause__ if isinstance(error, Broken) else error
-                by = error.by if isinstance(error, Broken) else by
-                log.exception("request failed", endpoint=name, version=by.version)
+                everyone = (error.by,) if isinstance(error, Broken) else NOBODY
+                log.exception("request failed", endpoint=name, version=everyone[0].version)
                 broken = Refused(500, "internal", f"{type(cause).__name__}: see the log of {self._replica.name}")
-                broken.by = by
+                broken.by = everyone[0]
                 return refusal(broken)
             finally:
-                self._count(name, by, status, perf_counter() - began)
+                self._count(name, everyone, status, perf_counter() - began)
 
         return answer
+
+    def _saw(self, form: Any) -> None:
+        """What could take part in a test, for the planning of tests."""
+        if getattr(form, "model", None) != forms.ACTIVE:
+            return
+        query = getattr(form, "query", None)
+        if isinstance(form, forms.EmbeddingsForm) and form.role == "query" and len(form.texts) == 1:
+            query = form.texts[0]
+        if query is not None:
+            self._traffic.saw(unit_of("", query), wall_clock())
 
     async def _body(self, request: Request) -> dict[str, Any]:
         limit = self._answering.settings.max_body_bytes
@@ -103,22 +129,23 @@ class App:
             raise Refused(400, "invalid_json", f"the body is {type(body).__name__}, not an object")
         return body
 
-    def _count(self, endpoint: str, by: Assignment, status: int, seconds: float) -> None:
-        labels = (endpoint, by.version, by.arm or "")
+    def _count(self, endpoint: str, everyone: Everyone, status: int, seconds: float) -> None:
+        by = everyone[0]
+        labels = (endpoint, by.version, by.arm or "", run_of(by.split) if by.split is not None else "")
         self._metrics.requests.labels(*labels, str(status)).inc()
         if status == 200:
             self._metrics.seconds.labels(*labels).observe(seconds)
-            self._count_unit(by)
         elif status >= 500:
             self._metrics.errors.labels(*labels).inc()
-
-    def _count_unit(self, by: Assignment) -> None:
-        if by.test is not None:
-            self._metrics.units.labels(by.version, by.test, by.arm or "").inc()
+        for one in everyone:
+            if one.split is not None:
+                self._counter.exposed(one, seconds, status)
+                if status == 200:
+                    self._metrics.tested.labels(one.version, one.split.test, one.arm or "").inc()
 
     # ---- endpoints
 
-    async def _embeddings(self, form: forms.EmbeddingsForm) -> tuple[Any, Headers, Assignment]:
+    async def _embeddings(self, form: forms.EmbeddingsForm) -> tuple[Any, Headers, Everyone]:
         done = await self._answering.embed(form)
         rows: list[Any] = list(done.vectors)
         if form.encoding == "base64":
@@ -129,9 +156,9 @@ class App:
             "model": done.by.version,
             "usage": {"prompt_tokens": done.tokens, "total_tokens": done.tokens},
         }
-        return body, _headers(done.by, done.collection), done.by
+        return body, _headers(done.by, done.collection), (done.by,)
 
-    async def _rerank(self, form: forms.RerankForm) -> tuple[Any, Headers, Assignment]:
+    async def _rerank(self, form: forms.RerankForm) -> tuple[Any, Headers, Everyone]:
         done = await self._answering.rerank(form)
         results = [
             {
@@ -147,17 +174,19 @@ class App:
             "usage": {"total_tokens": done.tokens},
             "meta": {"billed_units": {"search_units": 1}},
         }
-        return body, _headers(done.by, None), done.by
+        return body, _headers(done.by, None), (done.by,)
 
-    async def _search(self, form: forms.SearchForm) -> tuple[Any, Headers, Assignment]:
+    async def _search(self, form: forms.SearchForm) -> tuple[Any, Headers, Everyone]:
         done = await self._answering.search(form)
         headers = _headers(done.by, done.collection)
+        everyone: Everyone = (done.by,)
         if done.reranked_by is not None:
             headers |= _headers(done.reranked_by, None, "x-attune-reranker")
-            self._count_unit(done.reranked_by)
-        return _search_body(done), headers, done.by
+            everyone = (*everyone, done.reranked_by)
+        self.sampler.offer(self._replica.judge, everyone, form.query, done.hits)
+        return _search_body(done), headers, everyone
 
-    async def _feedback(self, form: forms.FeedbackForm) -> tuple[Any, Headers, Assignment]:
+    async def _feedback(self, form: forms.FeedbackForm) -> tuple[Any, Headers, Everyone]:
         """Counted for the version that answered. Names of metrics become labels, so there is a bound on them."""
         if form.metric not in self._metric_names and len(self._metric_names) >= MOST_METRICS:
             raise Refused(
@@ -167,10 +196,30 @@ class App:
         self._metric_names.add(form.metric)
         self._metrics.feedback.labels(by.version, form.metric).inc()
         self._metrics.feedback_sum.labels(by.version, form.metric).inc(form.value)
-        return {"accepted": True, "version": by.version}, _headers(by, None), by
+        self._counter.valued(form.query, form.metric, form.value, form.version)
+        return {"accepted": True, "version": by.version}, _headers(by, None), (Assignment(by.version),)
+
+    # ---- what other replicas ask
+
+    async def _peer_claims(self, request: Request) -> Response:
+        try:
+            answer = self._counter.claimed(await self._body(request))
+        except Refused as refused:
+            return refusal(refused)
+        except (KeyError, TypeError, ValueError) as error:
+            return refusal(Refused(400, "invalid_value", f"no claims of a replica: {error!r}"))
+        return Response(orjson.dumps(answer), 200, media_type=JSON)
+
+    async def _peer_units(self, request: Request) -> Response:
+        return Response(orjson.dumps(self._counter.units(request.query_params.get("run", ""))), 200, media_type=JSON)
+
+    # ---- how it is
 
     async def _versions(self, _: Request) -> Response:
         return Response(self._replica.report().to_json(), 200, media_type=JSON)
+
+    async def _traffic_report(self, _: Request) -> Response:
+        return Response(self._traffic.report(wall_clock()).to_json(), 200, media_type=JSON)
 
     async def _healthz(self, _: Request) -> Response:
         return Response("ok\n", media_type="text/plain")

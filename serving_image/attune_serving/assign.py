@@ -20,11 +20,17 @@ Arm = Literal["A", "B"]
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Who answers. `test` and `arm` only where the query takes part in a test."""
+    """Who answers. `split`, `arm` and `unit` only where the query takes part in a test; `unit` tells distinct queries apart."""
 
     version: str
-    test: str | None = None
+    split: ServedSplit | None = None
     arm: Arm | None = None
+    unit: int | None = None
+
+    @property
+    def test(self) -> str | None:
+        """Name of the test."""
+        return self.split.test if self.split is not None else None
 
 
 def normalize(query: str) -> str:
@@ -32,14 +38,19 @@ def normalize(query: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", query).casefold().split())
 
 
+def unit_of(salt: str, query: str) -> int:
+    """The query in a test, whatever its spelling: 64 bits, uniform over queries."""
+    return xxhash.xxh3_64_intdigest(salt.encode() + b"\x00" + normalize(query).encode())
+
+
 def bucket(salt: str, query: str) -> int:
     """0..9,999, uniform over queries."""
-    return xxhash.xxh3_64_intdigest(salt.encode() + b"\x00" + normalize(query).encode()) % BUCKETS
+    return unit_of(salt, query) % BUCKETS
 
 
-def is_challenged(split: ServedSplit, query: str) -> bool:
+def is_challenged(split: ServedSplit, unit: int) -> bool:
     """Whether the challenger answers this query."""
-    return bucket(split.salt, query) < split.fraction * BUCKETS
+    return unit % BUCKETS < split.fraction * BUCKETS
 
 
 def assign(model: ServedModel, query: str | None) -> Assignment:
@@ -47,6 +58,7 @@ def assign(model: ServedModel, query: str | None) -> Assignment:
     split = model.split
     if split is None or query is None:
         return Assignment(model.active)
-    if is_challenged(split, query):
-        return Assignment(split.challenger, split.test, "B")
-    return Assignment(model.active, split.test, "A")
+    unit = unit_of(split.salt, query)
+    if is_challenged(split, unit):
+        return Assignment(split.challenger, split, "B", unit)
+    return Assignment(model.active, split, "A", unit)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from attune.contract.counting import ERROR, LATENCY
 from attune_retrieval.encoding import Role
 from attune_retrieval.errors import BadData
 from attune_retrieval.index import Condition, parse_filter
@@ -17,6 +18,7 @@ from attune_serving.settings import Settings
 Json = dict[str, Any]
 METRIC = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")
 ACTIVE = "active"
+MEASURED = (LATENCY, ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ def feedback(body: Json, limits: Settings) -> FeedbackForm:
     metric, value, version = body.get("metric"), body.get("value"), body.get("version")
     if not isinstance(metric, str) or not METRIC.match(metric):
         raise invalid("metric", f"{metric!r} is no name; letters, digits, '_', '.', '-', at most 63, a letter first")
+    if metric in MEASURED:
+        raise invalid("metric", f"{metric} is measured by serving itself; send your own under another name")
     if isinstance(value, bool):
         value = float(value)
     if not isinstance(value, int | float) or not abs(value) < 1e12:

@@ -1,11 +1,12 @@
-"""One ConfigMap, read and watched through the API server: plain HTTP with the Pod's token, no client library. Used by `source`."""
+"""What a replica asks the API server: its one ConfigMap, and who the other replicas are. Plain HTTP with the Pod's token, no client
+library. Used by `source` and `counting`."""
 
 import asyncio
 import json
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -49,6 +50,7 @@ class ApiServer:
         self._token_file = token_file
         self._ca_file = ca_file
         self._root = f"{address.rstrip('/')}/api/v1/namespaces/{namespace}/configmaps"
+        self._slices = f"{address.rstrip('/')}/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
 
     async def config_map(self, name: str, key: str) -> AsyncIterator[str]:
         """Its text now, and after each change. Raises ConfigMapGone, or WatchEnded for everything else."""
@@ -66,6 +68,17 @@ class ApiServer:
         except (httpx.HTTPError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             # The last four: JSON that is none, or not what an API server sends; a proxy's page, say.
             raise WatchEnded(f"{self._root}/{name}: {type(error).__name__}: {error}") from error
+
+    async def endpoints(self, service: str) -> dict[str, str]:
+        """Pod → host:port behind a Service, ready or not; WatchEnded where that cannot be said."""
+        try:
+            async with self._client() as client:
+                query = {"labelSelector": f"kubernetes.io/service-name={service}"}
+                answer = await client.get(self._slices, params=query, headers=self._headers(), timeout=10)
+                answer.raise_for_status()
+                return dict(_addresses(answer.json()["items"]))
+        except (httpx.HTTPError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise WatchEnded(f"{self._slices}: {type(error).__name__}: {error}") from error
 
     def _client(self) -> httpx.AsyncClient:
         """A client for one list and its watches. The authority is read each time, as it may be renewed."""
@@ -128,6 +141,16 @@ def _text(thing: dict[str, Any], name: str, key: str) -> str:
     if text is None:
         raise ConfigMapGone(f"ConfigMap {name} has no key {key}")
     return str(text)
+
+
+def _addresses(slices: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for one in slices:
+        port = next((p["port"] for p in one.get("ports") or () if p.get("name") in {"http", "", None}), None)
+        for endpoint in one.get("endpoints") or ():
+            name = (endpoint.get("targetRef") or {}).get("name")
+            if name and port and endpoint.get("addresses"):
+                host = endpoint["addresses"][0]
+                yield name, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def in_cluster(namespace: str | None, address: str | None) -> ApiServer | None:

@@ -21,7 +21,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series a 
 
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
 TEXTS = (1, 2, 4, 8, 16, 32, 64, 128)
-BY = ["endpoint", "version", "arm"]
+BY = ["endpoint", "version", "arm", "run"]
+"""`arm` and `run` (the uid of the ABTest) are empty for what takes part in no test."""
 
 
 class Metrics:
@@ -40,7 +41,7 @@ class Metrics:
         self.errors = Counter(
             "attune_serving_errors_total", "Requests that a version could not answer (5xx).", BY, registry=home
         )
-        self.units = Counter(
+        self.tested = Counter(
             "attune_serving_test_requests_total",
             "Requests that took part in a test.",
             ["version", "test", "arm"],
@@ -73,6 +74,13 @@ class Metrics:
             "attune_serving_model_seconds_total", "Time that a model computed.", ["version"], registry=home
         )
         self.tokens = Counter("attune_serving_tokens_total", "Tokens computed.", ["version"], registry=home)
+        self.judgements = Counter(
+            "attune_serving_judgements_total",
+            "Sampled searches, by what became of them: judged, failed, or over the rate, tokens or queue.",
+            ["outcome"],
+            registry=home,
+        )
+        self.judge_tokens = Counter("attune_serving_judge_tokens_total", "Tokens that judging cost.", registry=home)
         ProcessCollector(registry=home)
 
     def watch(self, reports: Callable[[], tuple[VersionReport, ...]], depths: Callable[[], dict[str, int]]) -> None:

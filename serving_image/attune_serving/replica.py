@@ -4,13 +4,14 @@ whatever is away or wrong, the last one goes on. A request holds the `Serving` i
 
 import asyncio
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 import structlog
 from pydantic import ValidationError
 
-from attune.contract import ModelType, ReplicaReport, ServedModel, ServingConfig
+from attune.contract import ModelType, ReplicaReport, ServedJudge, ServedModel, ServingConfig
 from attune_serving.cache import Cache
 from attune_serving.metrics import Metrics
 from attune_serving.shelf import Loaded, Shelf
@@ -49,6 +50,10 @@ class Replica:
     told: ServingConfig | None = None
     problem: Problem | None = None
     draining: bool = False
+    process: str = field(default_factory=lambda: uuid4().hex[:12])
+    """Another one after each start: the label of what is counted in tests."""
+    on_serving: Callable[[ServingConfig], None] = lambda _: None
+    """Called with each configuration that begins to answer."""
     _unreadable: Problem | None = None
     """What is wrong with the newest configuration; versions that become ready meanwhile do not mend that."""
     _sweeps: set[asyncio.Task[None]] = field(default_factory=set)
@@ -61,6 +66,11 @@ class Replica:
     def ready(self) -> bool:
         """Whether requests may be sent here."""
         return self.serving is not None and not self.draining
+
+    @property
+    def judge(self) -> ServedJudge | None:
+        """Who judges answers; None: nobody."""
+        return self.serving.config.judge if self.serving is not None else None
 
     def read(self, text: str | None, source: str) -> None:
         """A configuration as it was found, or that there is none. What cannot be followed is said, and changes nothing."""
@@ -105,6 +115,7 @@ class Replica:
         before = self.serving
         if before is None or before.config != told or dict(before.versions) != versions:
             self.serving = Serving(told, versions)
+            self.on_serving(told)
         if before is None or before.config != told:
             self._swapped(before, told)
         self._say(self._unreadable)
@@ -115,6 +126,7 @@ class Replica:
         models = {t: acting.of(t) if acting else None for t in ModelType}
         return ReplicaReport(
             replica=self.name,
+            process=self.process,
             namespace=self.told.namespace if self.told else None,
             retriever=self.told.retriever if self.told else None,
             generation=acting.generation if acting else None,

@@ -4,9 +4,10 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class SettingsError(Exception):
@@ -53,10 +54,26 @@ class Settings(BaseSettings):
     """Searches that may wait for a thread; more are answered by 429."""
     search_seconds: float = Field(10.0, gt=0, le=300, alias="ATTUNE_SEARCH_SECONDS")
     """A vector store that needs longer is answered for by 503."""
+    peer_service: str | None = Field(None, alias="ATTUNE_PEER_SERVICE")
+    """The Service whose EndpointSlices list all replicas: with them each query of a test is counted once."""
+    peers: Annotated[dict[str, str], NoDecode] = Field({}, alias="ATTUNE_PEERS")
+    """All replicas, where there is no such Service: name=host:port, separated by commas; this one may be among them."""
+    max_test_units: int = Field(1_000_000, ge=100, le=1_000_000_000, alias="ATTUNE_MAX_TEST_UNITS")
+    """Distinct queries, and values of each metric, that are remembered of one test (about 130 bytes each); no more are counted."""
     drain_seconds: float = Field(3.0, ge=0, le=300, alias="ATTUNE_DRAIN_SECONDS")
     """After SIGTERM: not ready, but still answering, so that nobody is sent here any more."""
     retry_seconds: float = Field(1.0, gt=0, le=300, alias="ATTUNE_RETRY_SECONDS")
     """First pause before a version that could not be loaded is tried again; it doubles, up to a minute."""
+
+    @field_validator("peers", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+        if any(not name or ":" not in address for name, _, address in pairs):
+            raise ValueError("give name=host:port of each replica, separated by commas")
+        return {name: address for name, _, address in pairs}
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:

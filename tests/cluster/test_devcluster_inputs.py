@@ -190,3 +190,11 @@ except urllib.error.HTTPError as error:
     space.kubectl("create", "rolebinding", "reader", "--role=reader", f"--serviceaccount={space.name}:default")
     space.run(pod("with", container(script)))
     assert space.output("with") == "200\n"
+
+
+def test_a_mount_over_the_checkout_does_not_hide_the_programs(space: Namespace) -> None:
+    folder = str(Path(__file__).resolve().parents[3])
+    mounts = [{"name": "scratch", "mountPath": folder}]
+    script = f"import attune, os; print('sees', sorted(os.listdir({folder!r})))"
+    space.run(pod("one", container(script, volumeMounts=mounts), volumes=[{"name": "scratch", "emptyDir": {}}]))
+    assert space.output("one") == f"sees {[Path(__file__).resolve().parents[2].name]}\n"

@@ -17,6 +17,7 @@ from attune.contract import StageResult, StageSpec
 from attune.desired.stage_job import merge
 from attune.errors import AlreadyExists, Conflict, NotFound, Unavailable
 from attune.objects import Manifest, Ref
+from attune.observation import MetricsProblem, Samples, SamplesQuery
 from fake_serving import FakeServing
 
 Address = tuple[str, str, str]
@@ -62,12 +63,17 @@ class FakeCluster:
     """Called before and after each write with its number; raises to fail it (before: nothing stored, after: answer lost)."""
     objects: dict[Address, Manifest] = field(default_factory=dict)
     history: list[Manifest] = field(default_factory=list)
+    stored_at: list[datetime] = field(default_factory=list)
+    """The time of each entry of `history`."""
     created: list[Address] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
     events: list[Manifest] = field(default_factory=list)
     hold: bool = False
     """Pods start, but do not finish."""
     serving: FakeServing = field(default_factory=FakeServing)
+    prometheus: Callable[[SamplesQuery], Samples | MetricsProblem] = lambda query: MetricsProblem(
+        "NoSamples", "none yet"
+    )
 
     def __post_init__(self) -> None:
         self._versions = itertools.count(1)
@@ -301,6 +307,9 @@ class FakeCluster:
     async def replica(self, address: str) -> Manifest | None:
         return self.serving.report(address)
 
+    async def samples(self, query: SamplesQuery) -> Samples | MetricsProblem:
+        return self.prometheus(query)
+
     # inside -------------------------------------------------------------------------------------------------------
 
     def _write(self, what: str, write: Callable[[], Any]) -> Any:
@@ -324,6 +333,7 @@ class FakeCluster:
         stored = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": str(next(self._versions))}}
         self.objects[_address(stored)] = stored
         self.history.append(copy.deepcopy(stored))
+        self.stored_at.append(self.clock.now)
         return stored
 
     def _stamp(self) -> str:

@@ -52,6 +52,7 @@ class FakeServing:
         acting, told = replica.acting, replica.told
         report = ReplicaReport(
             replica=replica.name,
+            process=f"process of {replica.name}",
             generation=acting.generation if acting else None,
             config_digest=told.digest() if told else None,
             problem=None if acting == told else "not every version is ready",

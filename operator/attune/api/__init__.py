@@ -5,10 +5,22 @@ nothing else of Attune.
 """
 
 from attune.api import conditions, kinds, labels, names
-from attune.api.ab_test import ABTest, ABTestPhase, ABTestSpec, ABTestStatus, Winner
+from attune.api.ab_test import (
+    MOST_LOOKS,
+    ABTest,
+    ABTestPhase,
+    ABTestSpec,
+    ABTestStatus,
+    ArmMetric,
+    Look,
+    PlannedLook,
+    TestPromotion,
+    Winner,
+)
 from attune.api.base import Condition, ObjectMeta, OwnerReference, Resource
 from attune.api.common import Compute, LanguageModel, ResourceRequirements, SecretReference, Toleration
 from attune.api.conditions import set_condition
+from attune.api.experiment import Analysis, ExperimentSettings, Metric
 from attune.api.model_version import (
     IndexStatus,
     ModelVersion,
@@ -30,25 +42,33 @@ from attune.api.retriever_status import (
     Quarantined,
     RetrieverStatus,
     Split,
+    TestOutcome,
+    TestResult,
 )
 from attune.api.training_job import Attempt, Phase, TrainingJob, TrainingJobSpec, TrainingJobStatus, TrainingTemplate
 from attune.api.training_schedule import TrainingSchedule, TrainingScheduleSpec, TrainingScheduleStatus
 from attune.api.values import parse_duration
 
 __all__ = [
+    "MOST_LOOKS",
     "ABTest",
     "ABTestPhase",
     "ABTestSpec",
     "ABTestStatus",
     "Action",
     "ActiveModel",
+    "Analysis",
+    "ArmMetric",
     "Attempt",
     "Candidate",
     "Change",
     "Compute",
     "Condition",
+    "ExperimentSettings",
     "IndexStatus",
     "LanguageModel",
+    "Look",
+    "Metric",
     "ModelVersion",
     "ModelVersionSpec",
     "ModelVersionStatus",
@@ -56,6 +76,7 @@ __all__ = [
     "Outcome",
     "OwnerReference",
     "Phase",
+    "PlannedLook",
     "PromotionResult",
     "PromotionStatus",
     "Quarantined",
@@ -68,6 +89,9 @@ __all__ = [
     "SecretReference",
     "Split",
     "StageRun",
+    "TestOutcome",
+    "TestPromotion",
+    "TestResult",
     "Toleration",
     "TrainingJob",
     "TrainingJobSpec",

@@ -1,13 +1,14 @@
 """ABTest: one experiment between two versions, on live traffic."""
 
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from attune.api.base import ApiModel, Resource, Status, Time
 from attune.api.display import shown
 from attune.api.experiment import ExperimentSettings
+from attune.api.retriever_status import PromotionResult
 from attune.api.rules import Rule, immutable
 from attune.api.values import ObjectName
 from attune.contract.metrics import Interval
@@ -73,6 +74,42 @@ class ArmMetric(ApiModel):
     mean: float = Field(description="Mean over the samples.")
     samples: int = Field(ge=0, description="Samples it is the mean of.")
     standard_error: float | None = Field(None, ge=0, description="Standard error of the mean.")
+    p99_milliseconds: float | None = Field(
+        None,
+        ge=0,
+        description="latency only: the 99th percentile over all requests, for reading; nothing is decided by it.",
+    )
+
+
+class Look(ApiModel):
+    """What one look at the primary metric showed; for the plot, and for the planned looks of groupSequential."""
+
+    at: Time = Field(description="When.")
+    samples_a: int = Field(ge=0, description="Distinct queries of A by then.")
+    samples_b: int = Field(ge=0, description="Distinct queries of B by then.")
+    difference: float | None = Field(None, description="B minus A.")
+    low: float | None = Field(None, description="Lower end of the interval.")
+    high: float | None = Field(None, description="Upper end of the interval.")
+
+
+class PlannedLook(ApiModel):
+    """One of the looks that groupSequential spends alpha on."""
+
+    at: Time = Field(description="When.")
+    samples: int = Field(ge=0, description="Distinct queries of both arms by then.")
+
+
+class TestPromotion(ApiModel):
+    """What became of B's promotion after it won."""
+
+    __test__: ClassVar[bool] = False  # no test of pytest's
+
+    result: PromotionResult = Field(description="Pending, Promoted or Refused.")
+    message: str | None = Field(None, max_length=512, description="What it waits for, or why it was refused.")
+
+
+MOST_LOOKS = 20
+"""Looks that are kept of a test, so that the object stays under 10 kB."""
 
 
 class ABTestSummary(ApiModel):
@@ -106,6 +143,18 @@ class ABTestStatus(Status):
     )
     recommendation: str | None = Field(None, description="What to do, in a sentence with the numbers.")
     started_at: Time | None = Field(None, description="When the split was first served.")
+    looked_at: Time | None = Field(None, description="When the metrics were last read.")
+    lowest_p_values: dict[str, float] | None = Field(
+        None,
+        description="Smallest p-value by metric since its difference last changed its sign, not corrected; pValues are made from them.",
+    )
+    looks: Annotated[tuple[Look, ...], Field(max_length=MOST_LOOKS)] | None = Field(
+        None, description="The primary metric over time, thinned out."
+    )
+    planned_looks: Annotated[tuple[PlannedLook, ...], Field(max_length=MOST_LOOKS)] | None = Field(
+        None, description="groupSequential only: the looks that were taken."
+    )
+    promotion: TestPromotion | None = Field(None, description="autoPromote: what became of B's promotion.")
     concluded_at: Time | None = Field(None, description="When it ended.")
 
     @shown

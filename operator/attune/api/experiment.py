@@ -23,14 +23,19 @@ class Metric(ApiModel):
             "nonInferiorityMargin is for guardrails only; remove it, or set role: guardrail",
             path=".nonInferiorityMargin",
         ),
+        Rule(
+            "!(self.name in ['latency', 'error']) || self.direction == 'decrease'",
+            "latency and error are better when they are lower; set direction: decrease",
+            path=".direction",
+        ),
     )
 
     name: str = Field(
         min_length=1,
         max_length=63,
         pattern="^[a-zA-Z][a-zA-Z0-9_]*$",
-        description="Name of the metric, as serving or /v1/feedback reports it: errorRate, latencyP99, "
-        "clickThrough, answerAccepted, …",
+        description="latency (the logarithm of milliseconds) and error (0 or 1) are measured by serving, faithfulness by "
+        "the judge; any other name is what the application sends to /v1/feedback: clickThrough, answerAccepted, …",
     )
     role: Literal["primary", "success", "guardrail"] = Field(
         "success",
@@ -38,12 +43,24 @@ class Metric(ApiModel):
     )
     direction: Literal["increase", "decrease"] = Field("increase", description="Which change is good.")
     non_inferiority_margin: float | None = Field(
-        None, gt=0, le=1, description="Guardrails only: how much worse B may be, as a share of A's value."
+        None,
+        gt=0,
+        le=1,
+        description="Guardrails only: how much worse B may be, as a share of A's value; for error as a share of A's rate of "
+        "success, so 0.01 lets B fail in one request of a hundred more.",
     )
 
 
 class Analysis(ApiModel):
     """How it is decided."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.method == 'fixedHorizon' || !has(self.samples)",
+            "samples is for fixedHorizon only: the other methods may look at any time; remove it, or set method: fixedHorizon",
+            path=".samples",
+        ),
+    )
 
     method: Literal["sequential", "groupSequential", "fixedHorizon"] = Field(
         "sequential",
@@ -51,7 +68,15 @@ class Analysis(ApiModel):
         "fixedHorizon: once, at the end.",
     )
     alpha: float = Field(0.05, gt=0, le=0.5, description="Probability of calling a difference that is none.")
-    correction: Literal["holm", "bonferroni"] = Field("holm", description="Correction for several metrics.")
+    correction: Literal["holm", "bonferroni"] = Field(
+        "holm", description="Correction for several metrics (primary and success; guardrails need none)."
+    )
+    samples: int | None = Field(
+        None,
+        ge=2,
+        le=100_000_000,
+        description="fixedHorizon only: look once as soon as both arms have this many distinct queries; unset: at maxDuration.",
+    )
     interval: Annotated[Duration, duration_between("10s", "24h")] = Field(
         "60s", description="How often the metrics are read."
     )

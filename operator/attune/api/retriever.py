@@ -176,6 +176,24 @@ class Prometheus(ApiModel):
     secret_ref: SecretReference | None = Field(None, description="Secret with username and password, or token.")
 
 
+class JudgeSampling(ApiModel):
+    """How much of the traffic of a running test is judged. Every judgement is two calls."""
+
+    share: float = Field(0.05, ge=0, le=1, description="Share of the distinct queries; 0 judges nothing.")
+    per_minute: float = Field(10, gt=0, le=10_000, description="Judgements a minute of each serving Pod, at most.")
+    tokens_per_day: int = Field(
+        200_000, ge=0, le=10_000_000_000, description="Tokens a day of each serving Pod; beyond, nothing is judged."
+    )
+
+
+class Judge(LanguageModel):
+    """The language model that judges."""
+
+    sampling: JudgeSampling = Field(
+        default_factory=JudgeSampling, description="How much of the traffic of a running test is judged."
+    )
+
+
 class Rollback(ApiModel):
     """When a newly promoted version is taken back by itself."""
 
@@ -238,7 +256,7 @@ class RetrieverSpec(ApiModel):
     )
     index: Index = Field(default_factory=Index, description="The vector store.")
     serving: Serving = Field(default_factory=Serving, description="The Pods that answer queries.")
-    judge: LanguageModel | None = Field(
+    judge: Judge | None = Field(
         None,
         description="Language model that judges faithfulness and relevance of answers; unset: these two are not "
         "measured.",

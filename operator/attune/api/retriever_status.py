@@ -1,7 +1,7 @@
 """What a Retriever's status says: which versions serve, what is on its way, and how that came about."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -16,6 +16,9 @@ class Split(ApiModel):
     test: str = Field(description="Name of the ABTest.")
     challenger: str = Field(description="ModelVersion that gets the fraction.")
     fraction: float = Field(ge=0, le=1, description="Share of queries that the challenger answers.")
+    uid: str | None = Field(
+        None, max_length=64, description="uid of the ABTest: another one of the same name is another test."
+    )
 
 
 class Action(StrEnum):
@@ -65,8 +68,11 @@ class Candidate(ApiModel):
     type: ModelType = Field(description="embedding or reranker.")
     version: str = Field(description="ModelVersion that is to become active.")
     request_id: str = Field(
-        alias="requestID", max_length=128, description="The promotion.requestID that asks for it, or auto."
+        alias="requestID",
+        max_length=384,
+        description="The promotion.requestID that asks for it; auto, or abtest:NAME, where nobody had to ask.",
     )
+    test: str | None = Field(None, description="ABTest that it is loaded for; unset: it is to become active.")
     since: Time = Field(description="When it was accepted.")
     message: str | None = Field(None, max_length=CAUSE_LENGTH, description="What it waits for.")
 
@@ -75,9 +81,34 @@ class Outcome(ApiModel):
     """The answer to one request for promotion. Its version takes it over into status.promotion."""
 
     version: str = Field(description="ModelVersion that was asked for.")
-    request_id: str = Field(alias="requestID", max_length=128, description="The request, or auto.")
+    request_id: str = Field(
+        alias="requestID", max_length=384, description="The request; auto, or abtest:NAME, where nobody had to ask."
+    )
     result: PromotionResult = Field(description="Promoted, RolledBack or Refused.")
     message: str | None = Field(None, max_length=CAUSE_LENGTH, description="Why, with the numbers.")
+    at: Time = Field(description="When.")
+
+
+class TestResult(StrEnum):
+    """What the Retriever answered an ABTest."""
+
+    __test__ = False  # no test of pytest's
+
+    REFUSED = "Refused"
+    PROMOTED = "Promoted"
+    LOST = "Lost"
+
+
+class TestOutcome(ApiModel):
+    """The answer to an ABTest: it cannot run, its challenger was promoted, or lost. Test and version take it over."""
+
+    __test__: ClassVar[bool] = False
+
+    test: str = Field(description="Name of the ABTest.")
+    uid: str = Field(max_length=64, description="Its uid.")
+    version: str = Field(description="The challenger.")
+    result: TestResult = Field(description="Refused, Promoted or Lost.")
+    message: str = Field(max_length=CAUSE_LENGTH, description="Why, with the numbers.")
     at: Time = Field(description="When.")
 
 
@@ -127,6 +158,9 @@ class RetrieverStatus(Status):
     )
     outcomes: Annotated[tuple[Outcome, ...], Field(max_length=6)] | None = Field(
         None, description="The newest answers to requests for promotion, newest last."
+    )
+    test_outcomes: Annotated[tuple[TestOutcome, ...], Field(max_length=6)] | None = Field(
+        None, description="The newest answers to ABTests, newest last."
     )
     changes: Annotated[tuple[Change, ...], Field(max_length=10)] | None = Field(
         None, description="The newest moves of the pointers, newest last."

@@ -1,15 +1,28 @@
 """The commands: options in, exit codes out. `attune`, and as a plugin `kubectl attune`."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from attune import __version__
+from attune.cli.options import (
+    Context,
+    Format,
+    Kind,
+    Kubeconfig,
+    Namespace,
+    OptionalRetriever,
+    Output,
+    Sure,
+    Timeout,
+    Wait,
+    note,
+    where,
+    write,
+)
+from attune.cli.testing import test_app
 
 app = typer.Typer(
     name="attune",
@@ -21,6 +34,7 @@ app = typer.Typer(
 )
 registry_app = typer.Typer(no_args_is_help=True, help="The versions as the artifact store has them.")
 app.add_typer(registry_app, name="registry")
+app.add_typer(test_app, name="test")
 
 
 def _version(wanted: bool) -> None:
@@ -36,47 +50,6 @@ def options(
     """What serves, since when, how good; promote, go back, compare, search. Acts with your rights in the cluster."""
 
 
-class Output(StrEnum):
-    """How results are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-class Kind(StrEnum):
-    """Types of model."""
-
-    EMBEDDING = "embedding"
-    RERANKER = "reranker"
-
-
-Namespace = Annotated[str | None, typer.Option("-n", "--namespace", help="Default: the kubeconfig context's.")]
-Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.")]
-Kubeconfig = Annotated[Path | None, typer.Option(help="Default: KUBECONFIG, then ~/.kube/config.")]
-Format = Annotated[Output, typer.Option("-o", "--output", help="table, or json for programs.")]
-OptionalRetriever = Annotated[str | None, typer.Argument(help="Default: the only one of the namespace.")]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the operator's answer.")]
-Timeout = Annotated[float, typer.Option(help="Seconds to wait for it.")]
-Sure = Annotated[bool, typer.Option("--yes", help="Also the other way round, or a version that was taken back.")]
-
-
-def _where(namespace: str | None, context: str | None, kubeconfig: Path | None) -> Any:
-    from attune.cli.session import Where
-
-    return Where(namespace, context, kubeconfig)
-
-
-def _print(view: Any, output: Output, draw: Callable[[Any], Any]) -> None:
-    """The view as JSON, or as `draw(console)` makes it for people."""
-    from attune.cli import render
-
-    if output is Output.JSON:
-        typer.echo(json.dumps(view, indent=2, ensure_ascii=False))
-        return
-    console = render.console()
-    console.print(draw(console))
-
-
 def _moved(answer: dict[str, Any], output: Output) -> None:
     """What became of a request, and the exit code that says so."""
     from attune.cli.moving import exit_code
@@ -86,11 +59,6 @@ def _moved(answer: dict[str, Any], output: Output) -> None:
     else:
         typer.echo(f"{answer['version']}: {answer['result']}: {answer['message']}")
     raise typer.Exit(exit_code(answer))
-
-
-def _note(line: str) -> None:
-    """What happens meanwhile; standard output is for results."""
-    typer.echo(line, err=True)
 
 
 @app.command()
@@ -112,9 +80,9 @@ def status(
         others = [await session.all_of(kind) for kind in ("ModelVersion", "TrainingJob", "ABTest")]
         return [view.status_view(one, *others) for one in found] or [await session.retriever(None)]
 
-    views = run(_where(namespace, context, kubeconfig), work)
+    views = run(where(namespace, context, kubeconfig), work)
     now = datetime.now(UTC)
-    _print(views, output, lambda _: Group(*(render.status(one, now) for one in views)))
+    write(views, output, lambda _: Group(*(render.status(one, now) for one in views)))
 
 
 @app.command()
@@ -132,8 +100,8 @@ def history(
     async def work(session: Session) -> Any:
         return view.history_view(await session.retriever(retriever), await session.all_of("ModelVersion"))
 
-    found = run(_where(namespace, context, kubeconfig), work)
-    _print(found, output, lambda _: render.history(found, datetime.now(UTC)))
+    found = run(where(namespace, context, kubeconfig), work)
+    write(found, output, lambda _: render.history(found, datetime.now(UTC)))
 
 
 @app.command()
@@ -153,7 +121,7 @@ def promote(  # noqa: PLR0913  options of a command line
     from attune.cli.session import run
 
     asked = Asked(version, request_id, wait, timeout, sure=yes)
-    _moved(run(_where(namespace, context, kubeconfig), lambda s: move(s, asked, _note)), output)
+    _moved(run(where(namespace, context, kubeconfig), lambda s: move(s, asked, note)), output)
 
 
 @app.command()
@@ -176,9 +144,9 @@ def rollback(  # noqa: PLR0913  options of a command line
 
     async def work(session: Session) -> dict[str, Any]:
         chosen = await target(session, retriever, to, kind.value if kind else None)
-        return await move(session, Asked(chosen, request_id, wait, timeout, sure=yes, back=True), _note)
+        return await move(session, Asked(chosen, request_id, wait, timeout, sure=yes, back=True), note)
 
-    _moved(run(_where(namespace, context, kubeconfig), work), output)
+    _moved(run(where(namespace, context, kubeconfig), work), output)
 
 
 @app.command()
@@ -199,8 +167,8 @@ def diff(  # noqa: PLR0913  options of a command line
         one, other = await session.get("ModelVersion", a), await session.get("ModelVersion", b)
         return view.diff_view(one, other, everything=everything)
 
-    found = run(_where(namespace, context, kubeconfig), work)
-    _print(found, output, lambda _: render.diff(found))
+    found = run(where(namespace, context, kubeconfig), work)
+    write(found, output, lambda _: render.diff(found))
 
 
 @app.command()
@@ -216,7 +184,7 @@ def logs(
     from attune.cli.logs import Shown, show
     from attune.cli.session import run
 
-    run(_where(namespace, context, kubeconfig), lambda s: show(s, name, Shown(typer.echo, raw, follow)))
+    run(where(namespace, context, kubeconfig), lambda s: show(s, name, Shown(typer.echo, raw, follow)))
 
 
 @app.command()
@@ -247,8 +215,8 @@ def search(  # noqa: PLR0913  options of a command line
         name = (await session.retriever(retriever))["metadata"]["name"]
         return [await searching.search(session, name, body) for body in bodies]
 
-    found = guarded(lambda: at_server(server)) if server else run(_where(namespace, context, kubeconfig), in_cluster)
-    _print(found if compare else found[0], output, lambda console: render.hits(found, console.width))
+    found = guarded(lambda: at_server(server)) if server else run(where(namespace, context, kubeconfig), in_cluster)
+    write(found if compare else found[0], output, lambda console: render.hits(found, console.width))
 
 
 @registry_app.command()
@@ -270,8 +238,8 @@ def rebuild(  # noqa: PLR0913  options of a command line
     from attune.cli.session import run
 
     asked = registry.Asked(image, folder, dry_run, timeout)
-    done = run(_where(namespace, context, kubeconfig), lambda s: registry.rebuild(s, retriever, asked, _note))
-    _print(done, output, lambda _: render.rebuilt(done))
+    done = run(where(namespace, context, kubeconfig), lambda s: registry.rebuild(s, retriever, asked, note))
+    write(done, output, lambda _: render.rebuilt(done))
     raise typer.Exit(any(one["action"] in {registry.CONFLICT, registry.UNUSABLE} for one in done))
 
 

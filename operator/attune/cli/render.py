@@ -44,12 +44,13 @@ def status(view: View, now: datetime) -> RenderableType:
 
 
 def _lines(view: View) -> Iterator[Line]:
+    running = {test["name"] for test in view["tests"] if test["phase"] == "Running"}
     if view["serving"]:
         yield "serving", view["serving"]
     for kind, model in view["models"].items():
         if model["previous"]:
             yield "before", f"{model['previous']} ({kind}): `kubectl attune rollback` leads back to it"
-        if model["split"]:
+        if model["split"] and model["split"]["test"] not in running:
             split = model["split"]
             share = percent(100 * split["fraction"])
             yield "split", f"{split['challenger']} answers {share} of the queries, test {split['test']}"
@@ -61,11 +62,12 @@ def _lines(view: View) -> Iterator[Line]:
 def _moves(view: View, now: datetime) -> Iterator[Line]:
     for candidate in view["promoting"]:
         told = candidate.get("message") or "accepted"
-        yield "promoting", f"{candidate['version']} since {span_of(candidate['since'], now)}: {told}"
+        label = "to be tested" if candidate.get("test") else "promoting"
+        yield label, f"{candidate['version']} since {span_of(candidate['since'], now)}: {told}"
     for job in view["training"]:
         yield "training", _job(job)
     for test in view["tests"]:
-        yield "test", f"{test['name']} {test['phase']}: {test['a'] or 'the active one'} against {test['b']}"
+        yield "test", _test(test, now)
     for bad in view["quarantined"]:
         yield "taken back", f"{bad['version']}, {ago(bad['at'], now)}: {bad['cause']}"
 
@@ -75,6 +77,16 @@ def _job(job: View) -> str:
     left = f", {span(job['remainingSeconds'])} left" if job["remainingSeconds"] is not None else ""
     said = f": {job['message']}" if job["message"] else ""
     return f"{job['name']} {job['phase'] or 'Pending'}{done}{left}{said}"
+
+
+def _test(test: View, now: datetime) -> str:
+    said = f"{test['name']}: {test['b']} {percent(round(100 * test['fraction'], 6))} of queries"
+    if test["phase"] != "Running":
+        return f"{said}, {test['phase'] or 'Pending'}" + (
+            f": {test['message'].removeprefix('Waiting: ')}" if test["message"] else ""
+        )
+    so_far = f" {span_of(test['startedAt'], now)}" if test["startedAt"] else ""
+    return f"{said}, {test['samplesA'] or 0:,} + {test['samplesB'] or 0:,} queries, Running{so_far}"
 
 
 def _problems(view: View, now: datetime) -> Iterator[Line]:

@@ -171,6 +171,9 @@ def _test(test: Manifest) -> View:
         "phase": status.get("phase"),
         "a": status.get("modelA") or test["spec"].get("modelA"),
         "b": test["spec"]["modelB"],
+        "fraction": test["spec"].get("trafficSplit", 0.2),
+        "startedAt": status.get("startedAt"),
+        "message": status.get("message"),
         "samplesA": status.get("samplesA"),
         "samplesB": status.get("samplesB"),
     }

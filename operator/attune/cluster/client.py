@@ -6,6 +6,7 @@ There is no cache: a decision is made on what the API server says now. The work 
 
 import builtins
 from collections.abc import Mapping
+from typing import Protocol
 from urllib.parse import quote
 
 import structlog
@@ -15,6 +16,7 @@ from attune.cluster.protocol import Manifest, Ref
 from attune.cluster.replicas import Replicas
 from attune.cluster.transport import APPLY, Fence, Transport
 from attune.errors import AlreadyExists, ClusterError, Forbidden, Invalid, NotFound
+from attune.observation import MetricsProblem, Samples, SamplesQuery
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +32,12 @@ def no_fence() -> None:
     """For tests and for the lease itself: writes are always allowed."""
 
 
+class SamplesReader(Protocol):
+    """What reads Prometheus; `telemetry.prometheus` does."""
+
+    async def samples(self, query: SamplesQuery) -> Samples | MetricsProblem: ...
+
+
 class KubernetesCluster:
     """Implements `attune.cluster.protocol.Cluster`."""
 
@@ -40,10 +48,12 @@ class KubernetesCluster:
         fence: Fence = no_fence,
         discovery: Discovery | None = None,
         replicas: Replicas | None = None,
+        prometheus: SamplesReader | None = None,
     ) -> None:
         self._transport = transport
         self._fence = fence
         self._replicas = replicas
+        self._prometheus = prometheus
         self.discovery = discovery or Discovery(transport)
 
     async def get(self, ref: Ref) -> Manifest | None:
@@ -131,6 +141,12 @@ class KubernetesCluster:
     async def replica(self, address: str) -> Manifest | None:
         """What a serving Pod reports of itself; None when it does not answer."""
         return await self._replicas.report(address) if self._replicas is not None else None
+
+    async def samples(self, query: SamplesQuery) -> Samples | MetricsProblem:
+        """What Prometheus has of an A/B test."""
+        if self._prometheus is None:
+            return MetricsProblem("NoPrometheus", "this process reads no Prometheus")
+        return await self._prometheus.samples(query)
 
     async def _pages(self, path: str, selector: Mapping[str, str]) -> "builtins.list[Manifest] | None":
         items: builtins.list[Manifest] = []

@@ -2,25 +2,24 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
+from contextlib import suppress
+from datetime import datetime
 
 from pydantic import ValidationError
 
 from attune.api import ABTest, ModelVersion, Phase, Retriever, TrainingJob, VersionStage, kinds, labels
 from attune.cluster.protocol import Cluster, Manifest, Ref
-from attune.contract import ModelType, ReplicaReport
+from attune.cluster.serving_pods import read_replicas
+from attune.contract import ModelType
 from attune.desired import serving
 from attune.desired.stage_spec import VERSION_PREFIX
 from attune.observation import (
     Defaults,
-    SeenABTest,
     SeenJob,
     SeenModelVersion,
-    SeenReplica,
     SeenRetriever,
     SeenTrainingJob,
     seen_job,
-    serving_pods,
 )
 from attune.observation.jobs import CONTAINER, newest_pod
 
@@ -29,15 +28,15 @@ LOG_LINES = 30
 SETTLED = frozenset({VersionStage.STAGED, VersionStage.ACTIVE, VersionStage.DEPRECATED, VersionStage.FAILED})
 
 
-async def observe_training_job(cluster: Cluster, raw: Manifest, defaults: Defaults) -> SeenTrainingJob:
+async def observe_training_job(cluster: Cluster, raw: Manifest, defaults: Defaults, _now: datetime) -> SeenTrainingJob:
     """Everything a TrainingJob's next step depends on."""
     job = TrainingJob.model_validate(raw)
     namespace = job.metadata.namespace
     if job.status.phase in {Phase.SUCCEEDED, Phase.FAILED}:
         return SeenTrainingJob(
-            job=job, defaults=defaults, version=await _version(cluster, namespace, job.status.model_version)
+            job=job, defaults=defaults, version=await read_version(cluster, namespace, job.status.model_version)
         )
-    retriever = await _retriever(cluster, namespace, job.spec.retriever)
+    retriever = await read_retriever(cluster, namespace, job.spec.retriever)
     version, taken = await _own_version(cluster, job)
     base = job.spec.base_model or ""
     return SeenTrainingJob(
@@ -48,18 +47,20 @@ async def observe_training_job(cluster: Cluster, raw: Manifest, defaults: Defaul
         stage_jobs=await _stage_jobs(cluster, namespace, job.metadata.uid),
         version=version,
         active=await _active(cluster, retriever, job.spec.type),
-        base_version=await _version(cluster, namespace, base.removeprefix(VERSION_PREFIX))
+        base_version=await read_version(cluster, namespace, base.removeprefix(VERSION_PREFIX))
         if base.startswith(VERSION_PREFIX)
         else None,
         taken_numbers=taken,
     )
 
 
-async def observe_model_version(cluster: Cluster, raw: Manifest, defaults: Defaults) -> SeenModelVersion:
+async def observe_model_version(
+    cluster: Cluster, raw: Manifest, defaults: Defaults, _now: datetime
+) -> SeenModelVersion:
     """Everything a ModelVersion's next step depends on."""
     version = ModelVersion.model_validate(raw)
     namespace, run = version.metadata.namespace, version.spec.source.training_job
-    retriever = await _retriever(cluster, namespace, version.spec.retriever)
+    retriever = await read_retriever(cluster, namespace, version.spec.retriever)
     stage_jobs = await _stage_jobs(cluster, namespace, version.metadata.uid)
     if version.status.stage in SETTLED:
         siblings = await _siblings(cluster, version)
@@ -76,13 +77,14 @@ async def observe_model_version(cluster: Cluster, raw: Manifest, defaults: Defau
     )
 
 
-async def observe_retriever(cluster: Cluster, raw: Manifest, defaults: Defaults) -> SeenRetriever:
+async def observe_retriever(cluster: Cluster, raw: Manifest, defaults: Defaults, _now: datetime) -> SeenRetriever:
     """A Retriever with its versions and what serves it; the namespace's other names only when it has none yet."""
     retriever = Retriever.model_validate(raw)
     namespace = retriever.metadata.namespace
-    own, replicas, objects = await asyncio.gather(
+    own, tests, replicas, objects = await asyncio.gather(
         _versions_of(cluster, namespace, retriever.metadata.name),
-        _replicas(cluster, retriever),
+        read_tests(cluster, namespace, retriever.metadata.name),
+        read_replicas(cluster, retriever),
         _serving_objects(cluster, retriever),
     )
     everyone = own if own else await cluster.list(kinds.API_VERSION, "ModelVersion", namespace)
@@ -92,32 +94,10 @@ async def observe_retriever(cluster: Cluster, raw: Manifest, defaults: Defaults)
         defaults=defaults,
         versions=tuple(v for v in versions if v.metadata.deletion_timestamp is None),
         taken_names=frozenset(v["metadata"]["name"] for v in everyone),
+        tests=tuple(tests),
         replicas=replicas,
         objects=objects,
     )
-
-
-async def observe_ab_test(cluster: Cluster, raw: Manifest, _defaults: Defaults) -> SeenABTest:
-    """An ABTest with its Retriever."""
-    test = ABTest.model_validate(raw)
-    return SeenABTest(test, await _retriever(cluster, test.metadata.namespace, test.spec.retriever))
-
-
-async def _replicas(cluster: Cluster, retriever: Retriever) -> tuple[SeenReplica, ...]:
-    """The serving Pods, each asked what it has loaded and what it acts by; one that does not answer has no report."""
-    mine = {labels.RETRIEVER: retriever.metadata.name, labels.COMPONENT: labels.SERVING}
-    pods = serving_pods(await cluster.list("v1", "Pod", retriever.metadata.namespace, mine))
-    return tuple(await asyncio.gather(*(_asked(cluster, pod) for pod in pods)))
-
-
-async def _asked(cluster: Cluster, replica: SeenReplica) -> SeenReplica:
-    answer = await cluster.replica(replica.address) if replica.address else None
-    if answer is None:
-        return replica
-    try:
-        return replace(replica, report=ReplicaReport.model_validate(answer))
-    except ValidationError as error:  # another program on that port, or a release that speaks another contract
-        return replace(replica, waiting=f"answers something else on /v1/versions: {error.errors()[0]['msg']}")
 
 
 async def _serving_objects(cluster: Cluster, retriever: Retriever) -> dict[tuple[str, str], Manifest]:
@@ -159,12 +139,22 @@ def _made(job: Manifest, version: ModelVersion) -> bool:
     return expected is None or job["metadata"]["uid"] == expected
 
 
-async def _retriever(cluster: Cluster, namespace: str, name: str) -> Retriever | None:
+async def read_tests(cluster: Cluster, namespace: str, retriever: str) -> list[ABTest]:
+    """The ABTests of a Retriever that can be read; one that cannot says so itself."""
+    found = []
+    for raw in await cluster.list(kinds.API_VERSION, "ABTest", namespace):
+        if (raw.get("spec") or {}).get("retriever") == retriever:
+            with suppress(ValidationError):
+                found.append(ABTest.model_validate(raw))
+    return found
+
+
+async def read_retriever(cluster: Cluster, namespace: str, name: str) -> Retriever | None:
     raw = await cluster.get(Ref(kinds.API_VERSION, "Retriever", namespace, name))
     return Retriever.model_validate(raw) if raw else None
 
 
-async def _version(cluster: Cluster, namespace: str, name: str | None) -> ModelVersion | None:
+async def read_version(cluster: Cluster, namespace: str, name: str | None) -> ModelVersion | None:
     raw = await cluster.get(Ref(kinds.API_VERSION, "ModelVersion", namespace, name)) if name else None
     return ModelVersion.model_validate(raw) if raw else None
 
@@ -175,14 +165,14 @@ async def _active(
     pointer = retriever.status.of(model_type) if retriever else None
     if retriever is None or pointer is None or pointer.active == other_than:
         return None
-    return await _version(cluster, retriever.metadata.namespace, pointer.active)
+    return await read_version(cluster, retriever.metadata.namespace, pointer.active)
 
 
 async def _own_version(cluster: Cluster, job: TrainingJob) -> tuple[ModelVersion | None, frozenset[int]]:
     """The version this job reserved, also when the status write that names it was lost; else the numbers that are taken."""
     namespace = job.metadata.namespace
     if job.status.model_version:
-        return await _version(cluster, namespace, job.status.model_version), frozenset()
+        return await read_version(cluster, namespace, job.status.model_version), frozenset()
     if job.status.dataset is None:
         return None, frozenset()
     raw = await cluster.list(kinds.API_VERSION, "ModelVersion", namespace, {labels.TYPE: job.spec.type.value})

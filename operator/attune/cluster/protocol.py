@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from attune.objects import Manifest, Ref
+from attune.observation import MetricsProblem, Samples, SamplesQuery
 
 __all__ = ["Cluster", "Manifest", "Ref"]
 
@@ -50,4 +51,8 @@ class Cluster(Protocol):
 
     async def replica(self, address: str) -> Manifest | None:
         """What a serving Pod answers at GET /v1/versions, as JSON; None when it does not answer well within a second."""
+        ...
+
+    async def samples(self, query: SamplesQuery) -> Samples | MetricsProblem:
+        """What Prometheus has of an A/B test; why it cannot be read, instead of an error."""
         ...

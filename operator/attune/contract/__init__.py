@@ -22,6 +22,7 @@ from attune.contract.result import DatasetSummary, EvaluationSummary, ExitCode, 
 from attune.contract.serving import (
     SERVING_KEY,
     ReplicaReport,
+    ServedJudge,
     ServedModel,
     ServedSplit,
     ServedUpstream,
@@ -46,6 +47,7 @@ from attune.contract.stage import (
     StageSpec,
     TrainingConfig,
 )
+from attune.contract.traffic import HourOfTraffic, TrafficReport
 
 __all__ = [
     "SERVING_KEY",
@@ -64,6 +66,7 @@ __all__ = [
     "FeedbackFields",
     "FeedbackSource",
     "HardNegatives",
+    "HourOfTraffic",
     "IndexSpec",
     "IndexStore",
     "IndexSummary",
@@ -75,6 +78,7 @@ __all__ = [
     "Progress",
     "ReplicaReport",
     "RetireWork",
+    "ServedJudge",
     "ServedModel",
     "ServedSplit",
     "ServedUpstream",
@@ -83,6 +87,7 @@ __all__ = [
     "Stage",
     "StageResult",
     "StageSpec",
+    "TrafficReport",
     "TrainingConfig",
     "TrainingMetrics",
     "VersionReport",

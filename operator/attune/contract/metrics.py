@@ -10,7 +10,8 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 
 
 class Interval(Contract):
-    """A 95% confidence interval of the difference candidate minus active (paired bootstrap by document)."""
+    """A confidence interval of a difference: candidate minus active (95%, paired bootstrap by document), or B minus A of an ABTest
+    (at its alpha, corrected for several metrics)."""
 
     low: float = Field(description="Lower end.")
     high: float = Field(description="Upper end.")

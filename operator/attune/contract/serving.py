@@ -39,6 +39,9 @@ class ServedSplit(Contract):
     challenger: str = Field(description="ModelVersion that gets the fraction.")
     fraction: float = Field(ge=0, le=1)
     salt: str = Field(description="Mixed into the hash, so that tests are independent of each other.")
+    run: str = Field(
+        "", description="Tells this test from others of the same name, in what is counted; the ABTest's uid."
+    )
 
 
 class ServedModel(Contract):
@@ -56,6 +59,16 @@ class ServedUpstream(Contract):
     api: Literal["openai", "tei"] = "openai"
 
 
+class ServedJudge(Contract):
+    """The language model that judges faithfulness on a sampled share of a test's queries. Its key: environment OPENAI_API_KEY."""
+
+    url: str = Field(description="Root of its OpenAI API, e.g. https://api.openai.com/v1.")
+    model: str
+    share: float = Field(ge=0, le=1, description="Share of the distinct queries that are judged.")
+    per_minute: float = Field(gt=0, description="Judgements a minute of each replica, at most.")
+    tokens_per_day: int = Field(ge=0, description="Tokens a day of each replica; beyond, nothing is judged.")
+
+
 class ServingConfig(Contract):
     """Everything a replica needs. It keeps serving the last one it had, whatever is away."""
 
@@ -71,6 +84,7 @@ class ServingConfig(Contract):
         True, description="A request that fails in a new version is answered by the previous one."
     )
     upstream: ServedUpstream | None = None
+    judge: ServedJudge | None = Field(None, description="Absent: faithfulness is not measured on live traffic.")
 
     def of(self, model_type: ModelType) -> ServedModel | None:
         """The pointers of this type."""
@@ -110,6 +124,7 @@ class ReplicaReport(Contract):
 
     contract: Literal["attune.dev/replica/v1alpha1"] = "attune.dev/replica/v1alpha1"
     replica: str = Field(description="Name of the Pod, or of the machine.")
+    process: str = Field("", description="This process: the label of its counters, another one after each start.")
     namespace: str | None = None
     retriever: str | None = None
     generation: int | None = Field(None, description="Of the configuration that answers traffic now.")

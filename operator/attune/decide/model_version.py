@@ -4,6 +4,7 @@ A trained version derives everything from its TrainingJob; an imported one runs 
 prepare → import → evaluate. Called by `reconcile`.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,7 +25,7 @@ from attune.decide.decision import NOTHING, Decision, Event
 from attune.decide.gates import Problem
 from attune.decide.settled import decide_settled
 from attune.decide.stages import Next, Run, Step, climb, started
-from attune.desired import stage_job, stage_spec
+from attune.desired import ab_test, stage_job, stage_spec
 from attune.objects import Ref
 from attune.observation import JobState, SeenModelVersion
 
@@ -76,7 +77,7 @@ def _follow_training(seen: SeenModelVersion, now: datetime) -> Decision:
     if run.evaluation is not None:
         status = _evaluated(status, run.evaluation, seen, now)
     if phase is Phase.SUCCEEDED:
-        return _staged(seen, _with_auto_promotion(seen, status, job), now)
+        return _with_test(_staged(seen, _with_auto_promotion(seen, status, job), now), seen, job)
     if phase is Phase.FAILED:
         return _failed(
             seen, status, Problem(run.reason or "TrainingFailed", run.message or f"TrainingJob {name} failed"), now
@@ -86,11 +87,24 @@ def _follow_training(seen: SeenModelVersion, now: datetime) -> Decision:
 
 def _with_auto_promotion(seen: SeenModelVersion, status: ModelVersionStatus, job: TrainingJob) -> ModelVersionStatus:
     """Noted where it outlives the run. A promotion by ABTest is a matter of the test."""
-    asked = seen.defaults.auto_promote if job.spec.auto_promote is None else job.spec.auto_promote
-    if not asked or job.spec.promotion.strategy != "Direct":
+    if not _is_promoted_by_itself(seen, job) or job.spec.promotion.strategy != "Direct":
         return status
     waiting = PromotionStatus(auto=True, result=PromotionResult.PENDING, message="autoPromote: as soon as it can serve")
     return status.model_copy(update={"promotion": waiting})
+
+
+def _with_test(decision: Decision, seen: SeenModelVersion, job: TrainingJob) -> Decision:
+    """Where the run asks for it, its version goes on trial by a test of its own, which promotes it if it wins."""
+    staged = getattr(decision.status, "stage", None) is VersionStage.STAGED
+    if not staged or not _is_promoted_by_itself(seen, job) or job.spec.promotion.strategy != "ABTest":
+        return decision
+    test = ab_test.of_version(seen.version, job)
+    told = Event("TestCreated", f"ABTest {test['metadata']['name']}: it is promoted if it wins on live traffic")
+    return replace(decision, apply=(*decision.apply, test), events=(*decision.events, told))
+
+
+def _is_promoted_by_itself(seen: SeenModelVersion, job: TrainingJob) -> bool:
+    return seen.defaults.auto_promote if job.spec.auto_promote is None else job.spec.auto_promote
 
 
 def _due(seen: SeenModelVersion) -> Stage | None:

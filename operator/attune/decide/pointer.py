@@ -21,6 +21,7 @@ from attune.api import (
 from attune.api.retriever_status import CAUSE_LENGTH
 from attune.contract import ModelType
 from attune.decide import retention
+from attune.decide.conditions import Said, said
 
 MOST_CHANGES, MOST_OUTCOMES, MOST_QUARANTINED = 10, 6, 6
 RESULTS = {Action.PROMOTED: PromotionResult.PROMOTED, Action.ROLLED_BACK: PromotionResult.ROLLED_BACK}
@@ -70,6 +71,9 @@ def moved(retriever: Retriever, versions: tuple[ModelVersion, ...], move: Move, 
             "candidates": _without(status, kind),
         }
     )
+    if move.action is Action.PROMOTED and any(c.type == "RolledBack" for c in status.conditions or ()):
+        over = Said("RolledBack", False, "Promoted", "a version was promoted since")
+        new = said(new, over, retriever.metadata.generation, now)
     if move.request_id is None:
         return new
     outcome = Outcome(

@@ -30,6 +30,8 @@ class Request:
     request_id: str
     seen: SeenRetriever
     active: ModelVersion | None
+    for_test: bool = False
+    """Asked for by an ABTest, as its challenger or its winner: never a way back, however old the version is."""
 
     @property
     def name(self) -> str:
@@ -38,7 +40,7 @@ class Request:
     @property
     def is_rollback(self) -> bool:
         """Whether it leads back: to a version older than the active one."""
-        return self.active is not None and self.version.spec.version < self.active.spec.version
+        return not self.for_test and self.active is not None and self.version.spec.version < self.active.spec.version
 
     @property
     def reports(self) -> Iterator[tuple[SeenReplica, VersionReport]]:
@@ -186,7 +188,15 @@ def replicas_loading(request: Request) -> str | None:
     )
 
 
-WAITS: tuple[Callable[[Request], str | None], ...] = (index_being_built, replicas_loading)
+def test_running(request: Request) -> str | None:
+    """What nobody asked for by hand does not end a test."""
+    pointer = request.seen.retriever.status.of(request.version.spec.type)
+    if request.request_id != AUTO or pointer is None or pointer.split is None:
+        return None
+    return f"test {pointer.split.test} runs"
+
+
+WAITS: tuple[Callable[[Request], str | None], ...] = (test_running, index_being_built, replicas_loading)
 
 
 def _could_answer(replica: SeenReplica, request: Request) -> bool:

@@ -22,6 +22,7 @@ from attune.contract import ModelType
 from attune.decide import pointer, promotion, serving
 from attune.decide.conditions import Said, said
 from attune.decide.decision import NOTHING, Decision, Event
+from attune.decide.experiment import splitting
 from attune.decide.gates import Problem
 from attune.decide.pointer import Move
 from attune.decide.promotion import Request
@@ -97,7 +98,7 @@ def _step(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Step:
         return _first(seen, model_type, now)
     request = promotion.next_request(seen, model_type)
     if request is None:
-        return _none_asked(seen, model_type)
+        return _none_asked(seen, model_type, now)
     if request.name == active.active:
         return _answer(seen, request, PromotionResult.PROMOTED, Problem("Active", f"{request.name} is active"), now)
     if problem := promotion.problem_of(request):
@@ -119,11 +120,11 @@ def _first(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Step:
     return seen.retriever.status, ()
 
 
-def _none_asked(seen: SeenRetriever, model_type: ModelType) -> Step:
-    """A candidate whose request was taken away is no candidate any more."""
+def _none_asked(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Step:
+    """A candidate whose request was taken away is no candidate any more; then it is the tests' turn."""
     candidate = seen.retriever.status.candidate(model_type)
-    if candidate is None:
-        return seen.retriever.status, ()
+    if candidate is None or splitting.is_testing(candidate):
+        return splitting.step(seen, model_type, now)
     told = Event("PromotionWithdrawn", f"{candidate.version}: request {candidate.request_id} was taken back")
     return pointer.without_candidate(seen.retriever.status, model_type), (told,)
 
@@ -169,15 +170,7 @@ def _promote(seen: SeenRetriever, request: Request, now: datetime) -> Step:
     move = Move(request.version, Action.PROMOTED, cause, request.request_id)
     before = request.active.metadata.name if request.active else "nothing"
     told = Event("Promoted", f"{before} → {request.name}: {cause}")
-    return _forward(pointer.moved(seen.retriever, seen.versions, move, now), seen, now), (told,)
-
-
-def _forward(status: RetrieverStatus, seen: SeenRetriever, now: datetime) -> RetrieverStatus:
-    """A promotion after a rollback: the condition that tells of it is over."""
-    if not any(c.type == "RolledBack" for c in status.conditions or ()):
-        return status
-    what = Said("RolledBack", False, "Promoted", "a version was promoted since")
-    return said(status, what, seen.retriever.metadata.generation, now)
+    return pointer.moved(seen.retriever, seen.versions, move, now), (told,)
 
 
 def _roll_back(seen: SeenRetriever, request: Request, now: datetime) -> Step:

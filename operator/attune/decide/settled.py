@@ -7,7 +7,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from attune.api import ModelVersionStatus, PromotionResult, PromotionStatus, RetrieverStatus, VersionStage, conditions
+from attune.api import (
+    ModelVersionStatus,
+    PromotionResult,
+    PromotionStatus,
+    RetrieverStatus,
+    TestResult,
+    VersionStage,
+    conditions,
+)
 from attune.decide import indexing, retirement
 from attune.decide.conditions import Said, said
 from attune.decide.decision import Decision, Event
@@ -70,6 +78,11 @@ def _stage(seen: SeenModelVersion, own: ModelVersionStatus, told: RetrieverStatu
         )
         failed = said(failed, Said("RolledBack", True, "RolledBack", taken_back.cause), generation, now)
         return failed, (Event("RolledBack", f"{name} was taken back: {taken_back.cause}", warning=True),)
+    lost = next((o for o in told.test_outcomes or () if o.version == name and o.result is TestResult.LOST), None)
+    if lost is not None and own.stage is VersionStage.STAGED:
+        notes = f"lost test {lost.test}: {lost.message}"
+        deprecated = own.model_copy(update={"stage": VersionStage.DEPRECATED, "deprecated_at": now, "notes": notes})
+        return deprecated, (Event("Deprecated", notes),)
     if own.stage is VersionStage.ACTIVE:
         return own.model_copy(update={"stage": VersionStage.DEPRECATED, "deprecated_at": now}), ()
     return own, ()
@@ -83,7 +96,7 @@ def _promotion(seen: SeenModelVersion, told: RetrieverStatus) -> PromotionStatus
     if new is not None:
         auto = known.auto if known and new.request_id != AUTO else None
         return PromotionStatus(auto=auto, handled_request_id=new.request_id, result=new.result, message=new.message)
-    candidate = next((c for c in told.candidates or () if c.version == name), None)
+    candidate = next((c for c in told.candidates or () if c.version == name and c.test is None), None)
     base = known or PromotionStatus()
     if candidate is not None:
         return base.model_copy(update={"result": PromotionResult.PENDING, "message": candidate.message})

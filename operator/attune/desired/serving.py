@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from attune.api import ActiveModel, ModelVersion, Retriever, kinds, labels, names
+from attune.api import ActiveModel, ModelVersion, Retriever, SecretReference, kinds, labels, names
 from attune.contract import (
     SERVING_KEY,
     ModelType,
+    ServedJudge,
     ServedModel,
     ServedSplit,
     ServedUpstream,
@@ -60,6 +61,21 @@ def config(retriever: Retriever, versions: Iterable[ModelVersion]) -> ServingCon
         index=index_spec(retriever) if has_corpus(retriever) else None,
         inline_guard=retriever.spec.rollback.inline_guard,
         upstream=ServedUpstream(url=str(upstream.url), api=upstream.api) if upstream else None,
+        judge=_judge(retriever),
+    )
+
+
+def _judge(retriever: Retriever) -> ServedJudge | None:
+    judge = retriever.spec.judge
+    if judge is None or judge.sampling.share == 0:
+        return None
+    chosen = judge.sampling
+    return ServedJudge(
+        url=str(judge.base_url),
+        model=judge.model,
+        share=chosen.share,
+        per_minute=chosen.per_minute,
+        tokens_per_day=chosen.tokens_per_day,
     )
 
 
@@ -99,6 +115,7 @@ def _model(retriever: Retriever, pointer: ActiveModel | None, loaded: frozenset[
             challenger=pointer.split.challenger,
             fraction=pointer.split.fraction,
             salt=f"{salt}/{pointer.split.test}",
+            run=pointer.split.uid or "",
         )
     return ServedModel(
         active=pointer.active, previous=pointer.previous if pointer.previous in loaded else None, split=split
@@ -130,7 +147,8 @@ def workload(retriever: Retriever, image: str) -> tuple[Manifest, ...]:
                 "resources": ["configmaps"],
                 "resourceNames": [config_name],
                 "verbs": ["get", "list", "watch"],
-            }
+            },
+            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]},
         ],
     }
     binding = {
@@ -241,6 +259,11 @@ def _claims(retriever: Retriever) -> tuple[str, ...]:
     return tuple(sorted({uri.removeprefix("pvc://").partition("/")[0] for uri in uris if uri.startswith("pvc://")}))
 
 
+def _secrets(retriever: Retriever) -> tuple[SecretReference | None, ...]:
+    spec = retriever.spec
+    return spec.storage.secret_ref, spec.index.secret_ref, spec.judge.secret_ref if spec.judge else None
+
+
 def _container(retriever: Retriever, image: str) -> dict[str, Any]:
     spec = retriever.spec
     mounts = [
@@ -262,6 +285,7 @@ def _container(retriever: Retriever, image: str) -> dict[str, Any]:
         "ATTUNE_CONFIG_MAP": config_map_name(retriever),
         "ATTUNE_CONFIG_FILE": f"{CONFIG_FOLDER}/{SERVING_KEY}",
         "ATTUNE_CACHE": CACHE_FOLDER,
+        "ATTUNE_PEER_SERVICE": name_of(retriever),
     }
     container: dict[str, Any] = {
         "name": CONTAINER,
@@ -283,6 +307,6 @@ def _container(retriever: Retriever, image: str) -> dict[str, Any]:
     }
     if spec.serving.resources:
         container["resources"] = spec.serving.resources.model_dump(by_alias=True, exclude_none=True)
-    if secrets := stage_job.env_from((spec.storage.secret_ref, spec.index.secret_ref)):
+    if secrets := stage_job.env_from(_secrets(retriever)):
         container["envFrom"] = secrets
     return container

@@ -2,17 +2,24 @@
 
 from attune.observation.jobs import JobState, SeenJob, seen_job
 from attune.observation.replicas import SeenReplica, serving_pods
+from attune.observation.samples import ArmSamples, MetricsProblem, Samples, SamplesQuery, Stratum, Sums
 from attune.observation.seen import Defaults, SeenABTest, SeenModelVersion, SeenRetriever, SeenTrainingJob
 
 __all__ = [
+    "ArmSamples",
     "Defaults",
     "JobState",
+    "MetricsProblem",
+    "Samples",
+    "SamplesQuery",
     "SeenABTest",
     "SeenJob",
     "SeenModelVersion",
     "SeenReplica",
     "SeenRetriever",
     "SeenTrainingJob",
+    "Stratum",
+    "Sums",
     "seen_job",
     "serving_pods",
 ]

@@ -8,6 +8,7 @@ from attune.api import ABTest, ModelVersion, Retriever, TrainingJob
 from attune.objects import Manifest
 from attune.observation.jobs import SeenJob
 from attune.observation.replicas import SeenReplica
+from attune.observation.samples import MetricsProblem, Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Defaults:
     min_examples: int = 1000
     auto_promote: bool = False
     progress_interval: timedelta = timedelta(seconds=5)
+    prometheus_url: str | None = None
     retry_base: timedelta = timedelta(seconds=10)
     retry_cap: timedelta = timedelta(minutes=6)
     """Pause before attempt n+1: retry_base * 2**(n-1), at most retry_cap (as batch/v1 Jobs do)."""
@@ -68,6 +70,8 @@ class SeenRetriever:
     versions: tuple[ModelVersion, ...] = ()
     taken_names: frozenset[str] = frozenset()
     """Names of all ModelVersions in the namespace; read only when version 1 is to be created."""
+    tests: tuple[ABTest, ...] = ()
+    """Its ABTests, ended ones too."""
     replicas: tuple[SeenReplica, ...] = ()
     objects: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
     """(kind, name) → object: what exists of the things that serve it."""
@@ -79,7 +83,13 @@ class SeenRetriever:
 
 @dataclass(frozen=True, slots=True)
 class SeenABTest:
-    """An ABTest and the Retriever whose traffic it splits."""
+    """An ABTest, the Retriever whose traffic it splits, the versions it names, and what was counted, when that is due."""
 
     test: ABTest
     retriever: Retriever | None = None
+    versions: tuple[ModelVersion, ...] = ()
+    """Those that it names, whatever Retriever they are of."""
+    others: tuple[ABTest, ...] = ()
+    """The other tests of its Retriever."""
+    samples: Samples | MetricsProblem | None = None
+    """None: no look is due."""

@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
 from attune.contract import ServedModel, ServedSplit
-from attune_serving.assign import BUCKETS, Assignment, assign, bucket, is_challenged, normalize
+from attune_serving.assign import BUCKETS, Assignment, assign, bucket, is_challenged, normalize, unit_of
 
 VECTORS = json.loads((Path(__file__).parents[3] / "docs" / "assignment-vectors.json").read_text())
 
 
 def split(fraction: float, salt: str = "s") -> ServedSplit:
     return ServedSplit(test="t", challenger="emb-v2", fraction=fraction, salt=salt)
+
+
+def is_challenging(split: ServedSplit, query: str) -> bool:
+    return is_challenged(split, unit_of(split.salt, query))
 
 
 @pytest.mark.parametrize("vector", VECTORS["vectors"], ids=lambda v: repr(v["query"])[:30])
@@ -35,14 +39,14 @@ def test_the_page_shows_the_same_vectors() -> None:
 @given(st.text(max_size=60), st.floats(0, 1), st.floats(0, 1))
 def test_raising_the_split_moves_no_query_from_the_challenger_back(query: str, one: float, other: float) -> None:
     low, high = sorted((one, other))
-    if is_challenged(split(low), query):
-        assert is_challenged(split(high), query)
+    if is_challenging(split(low), query):
+        assert is_challenging(split(high), query)
 
 
 @given(st.text(max_size=60))
 def test_a_split_of_nothing_and_of_everything(query: str) -> None:
-    assert not is_challenged(split(0.0), query)
-    assert is_challenged(split(1.0), query)
+    assert not is_challenging(split(0.0), query)
+    assert is_challenging(split(1.0), query)
     assert 0 <= bucket("s", query) < BUCKETS
 
 
@@ -66,12 +70,13 @@ def test_two_salts_are_independent() -> None:
     table = [[0, 0], [0, 0]]
     for n in range(40_000):
         query = f"question number {n}"
-        table[is_challenged(split(0.3, "one"), query)][is_challenged(split(0.3, "two"), query)] += 1
+        table[is_challenging(split(0.3, "one"), query)][is_challenging(split(0.3, "two"), query)] += 1
     assert chi2_contingency(table).pvalue > 1e-4
 
 
 def test_documents_take_part_in_no_test() -> None:
     model = ServedModel(active="emb-v1", split=split(1.0))
     assert assign(model, None) == Assignment("emb-v1")
-    assert assign(model, "red house") == Assignment("emb-v2", "t", "B")
-    assert assign(ServedModel(active="emb-v1", split=split(0.0)), "red house") == Assignment("emb-v1", "t", "A")
+    assert assign(model, "red house") == Assignment("emb-v2", split(1.0), "B", unit_of("s", "red house"))
+    assert assign(model, "Red  house") == assign(model, "red house")
+    assert assign(ServedModel(active="emb-v1", split=split(0.0)), "red house").arm == "A"

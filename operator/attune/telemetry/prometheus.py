@@ -1,0 +1,139 @@
+"""Reads the samples of A/B tests from Prometheus' HTTP API. Made in `runtime`, used through `cluster.samples`.
+
+Nothing that a network or a server can do is an error here: it is a MetricsProblem, which a test says and waits for.
+"""
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from attune.observation import MetricsProblem, Samples, SamplesQuery
+from attune.telemetry import promql
+from attune.telemetry.promql import Point, UnreadableError
+
+SECONDS = 10.0
+SHOWN = 200
+
+
+class ProblemError(Exception):
+    """Why Prometheus cannot be read."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.problem = MetricsProblem(reason, message)
+
+
+class Prometheus:
+    """One pool of connections to all Prometheus servers. Made lazily, on the event loop that uses it; `close` it at the end."""
+
+    def __init__(self, *, seconds: float = SECONDS) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=seconds)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def samples(self, query: SamplesQuery) -> Samples | MetricsProblem:
+        """What was counted of a test until `query.at`; why that cannot be said, instead of an error."""
+        try:
+            return await self._samples(query)
+        except ProblemError as error:
+            return error.problem
+        except UnreadableError as error:
+            return MetricsProblem(
+                "PrometheusAnswers", f"{shown(query.url)} answered something else than samples: {error}"
+            )
+
+    async def close(self) -> None:
+        """Close the pool."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _samples(self, query: SamplesQuery) -> Samples:
+        asked = promql.queries(query)
+        found = await asyncio.gather(*(self._ask(query, text) for text in asked.values()))
+        answers = {name: promql.points(answer) for name, answer in zip(asked, found, strict=True)}
+        newest = promql.newest(answers)
+        if not answers["totals"] and newest is None:
+            raise ProblemError("NoSamples", _no_samples(query))
+        if newest is None or (query.at - newest).total_seconds() > query.patience:
+            since = f"the newest is of {newest:%H:%M:%S}Z" if newest else "none is younger than five minutes"
+            raise ProblemError(
+                "StaleSamples",
+                f"{shown(query.url)} has only old samples of this test at {query.at:%H:%M:%S}Z: {since}; is it scraping the serving Pods?",
+            )
+        answers["totals"] = await self._exact(query, answers)
+        return promql.samples(query, answers, newest)
+
+    async def _exact(self, query: SamplesQuery, answers: dict[str, tuple[Point, ...]]) -> tuple[Point, ...]:
+        """The totals. Where the label `process` was lost on the way and series fall, their raw samples are summed."""
+        fallen = sorted(p.labels.get("process", "") for p in answers["resets"] if p.value > 0)
+        if not fallen:
+            return answers["totals"]
+        summed = promql.ranges(await self._ask(query, promql.raw(query, fallen)))
+        kept = tuple(p for p in answers["totals"] if p.labels.get("process", "") not in fallen)
+        return (*kept, *summed)
+
+    async def _ask(self, query: SamplesQuery, text: str) -> Any:
+        """`data` of the answer to an instant query."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=self._timeout, trust_env=False)
+        form = {"query": text, "time": f"{query.at.timestamp():.3f}"}
+        url = query.url.rstrip("/") + "/api/v1/query"
+        try:
+            async with self._session.post(
+                url, data=form, headers=_headers(query), auth=_auth(query), allow_redirects=False
+            ) as answer:
+                body = await answer.read()
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            why = "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+            raise ProblemError("PrometheusUnreachable", f"{shown(query.url)}: {why}") from error
+        return _data(query, status, body)
+
+
+def _data(query: SamplesQuery, status: int, body: bytes) -> Any:
+    words = body[:SHOWN].decode(errors="replace")
+    if status in {401, 403}:
+        raise ProblemError(
+            "PrometheusFailed", f"{shown(query.url)} answered {status}: {words}; check rollback.prometheus.secretRef"
+        )
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if status == 200 and isinstance(answer, dict) and answer.get("status") == "success" and "data" in answer:
+        return answer["data"]
+    if isinstance(answer, dict) and answer.get("status") == "error":
+        raise ProblemError(
+            "PrometheusFailed", f"{shown(query.url)} answered {status}: {str(answer.get('error'))[:SHOWN]}"
+        )
+    if status != 200:
+        raise ProblemError("PrometheusFailed", f"{shown(query.url)} answered {status}: {words}")
+    raise ProblemError(
+        "PrometheusAnswers", f"{shown(query.url)} answered something else than Prometheus would: {words}"
+    )
+
+
+def _no_samples(query: SamplesQuery) -> str:
+    return (
+        f"{shown(query.url)} has no series of this test (run {query.run}); it must scrape the serving Pods, port 8000, path /metrics "
+        "(they carry the annotation prometheus.io/scrape), and keep the labels"
+    )
+
+
+def _headers(query: SamplesQuery) -> dict[str, str]:
+    return {"Authorization": f"Bearer {query.token}"} if query.token else {}
+
+
+def _auth(query: SamplesQuery) -> aiohttp.BasicAuth | None:
+    if query.token or query.username is None:
+        return None
+    return aiohttp.BasicAuth(query.username, query.password or "")
+
+
+def shown(url: str) -> str:
+    """The address without credentials."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
