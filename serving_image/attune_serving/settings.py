@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     peers: Annotated[dict[str, str], NoDecode] = Field({}, alias="ATTUNE_PEERS")
     """All replicas, where there is no such Service: name=host:port, separated by commas; this one may be among them."""
     max_test_units: int = Field(1_000_000, ge=100, le=1_000_000_000, alias="ATTUNE_MAX_TEST_UNITS")
-    """Distinct queries, and values of each metric, that are remembered of one test (about 130 bytes each); no more are counted."""
+    """Distinct queries, and values of each metric, that are remembered of one test (about 110 bytes each); no more are counted."""
     drain_seconds: float = Field(3.0, ge=0, le=300, alias="ATTUNE_DRAIN_SECONDS")
     """After SIGTERM: not ready, but still answering, so that nobody is sent here any more."""
     retry_seconds: float = Field(1.0, gt=0, le=300, alias="ATTUNE_RETRY_SECONDS")
