@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import functools
 import logging
 import os
 import signal
@@ -25,8 +24,7 @@ from attune_serving.app import App
 from attune_serving.batching import BatchLimits
 from attune_serving.cache import Cache
 from attune_serving.counting import Collected, Counter, Journal, Peers
-from attune_serving.counting.peers import Find
-from attune_serving.kube import ApiServer, in_cluster
+from attune_serving.kube import in_cluster
 from attune_serving.metrics import Metrics
 from attune_serving.replica import Replica
 from attune_serving.settings import Settings, SettingsError, load_settings
@@ -127,13 +125,13 @@ async def _serve(settings: Settings, listening: socket.socket) -> int:
     replica = Replica(settings.replica, shelf, cache, metrics)
     answering = Answering(replica, settings)
     api = in_cluster(settings.namespace, settings.api_server) if settings.config_map else None
-    peers = Peers(replica.name, _finder(settings, api))
+    peers = Peers(replica.name, settings.peers or None, told_later=api is not None)
     counter = Counter(peers, Journal(settings.cache / "counting"), replica.process, settings.max_test_units)
     replica.on_serving = counter.configured
     metrics.registry.register(Collected(replica.process, counter.runs))
     app = App(replica, answering, metrics, counter)
     background = [asyncio.create_task(work) for work in (counter.run(), app.sampler.run())]
-    source = asyncio.create_task(Source(replica, api, settings.config_map, settings.config_file).run())
+    source = asyncio.create_task(Source(replica, api, settings.config_map, settings.config_file, peers.told).run())
     server = Server(
         uvicorn.Config(
             app.asgi,
@@ -164,19 +162,6 @@ async def _serve(settings: Settings, listening: socket.socket) -> int:
         await answering.close()
         await shelf.close()
         log.info("attune serving ended")
-
-
-def _finder(settings: Settings, api: ApiServer | None) -> Find | None:
-    """How to find the other replicas; None: there are none."""
-    if settings.peers:
-        return functools.partial(_static, settings.peers)
-    if settings.peer_service is not None and api is not None:
-        return functools.partial(api.endpoints, settings.peer_service)
-    return None
-
-
-async def _static(peers: dict[str, str]) -> dict[str, str]:
-    return peers
 
 
 async def _until_told_to_end(server: Server, replica: Replica, port: int, drain_seconds: float) -> None:

@@ -1,12 +1,11 @@
-"""What a replica asks the API server: its one ConfigMap, and who the other replicas are. Plain HTTP with the Pod's token, no client
-library. Used by `source` and `counting`."""
+"""One ConfigMap, read and watched through the API server: plain HTTP with the Pod's token, no client library. Used by `source`."""
 
 import asyncio
 import json
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -50,35 +49,23 @@ class ApiServer:
         self._token_file = token_file
         self._ca_file = ca_file
         self._root = f"{address.rstrip('/')}/api/v1/namespaces/{namespace}/configmaps"
-        self._slices = f"{address.rstrip('/')}/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
 
-    async def config_map(self, name: str, key: str) -> AsyncIterator[str]:
-        """Its text now, and after each change. Raises ConfigMapGone, or WatchEnded for everything else."""
+    async def config_map(self, name: str, key: str) -> AsyncIterator[dict[str, str]]:
+        """Its data now, and after each change; `key` is in it. Raises ConfigMapGone, or WatchEnded for everything else."""
         try:
             async with self._client() as client:
-                version, text = await self._now(client, name, key)
-                yield text
+                version, data = await self._now(client, name, key)
+                yield data
                 while True:
                     began = monotonic()
                     async for changed, version_ in self._changes(client, name, version):
                         version = version_
                         if changed is not None:
-                            yield _text(changed, name, key)
+                            yield _data(changed, name, key)
                     await asyncio.sleep(max(0.0, SHORTEST_WATCH_SECONDS - (monotonic() - began)))
         except (httpx.HTTPError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             # The last four: JSON that is none, or not what an API server sends; a proxy's page, say.
             raise WatchEnded(f"{self._root}/{name}: {type(error).__name__}: {error}") from error
-
-    async def endpoints(self, service: str) -> dict[str, str]:
-        """Pod → host:port behind a Service, ready or not; WatchEnded where that cannot be said."""
-        try:
-            async with self._client() as client:
-                query = {"labelSelector": f"kubernetes.io/service-name={service}"}
-                answer = await client.get(self._slices, params=query, headers=self._headers(), timeout=10)
-                answer.raise_for_status()
-                return dict(_addresses(answer.json()["items"]))
-        except (httpx.HTTPError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise WatchEnded(f"{self._slices}: {type(error).__name__}: {error}") from error
 
     def _client(self) -> httpx.AsyncClient:
         """A client for one list and its watches. The authority is read each time, as it may be renewed."""
@@ -89,14 +76,14 @@ class ApiServer:
         timeout = httpx.Timeout(CONNECT_SECONDS, read=1.25 * WATCH_SECONDS)
         return httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False)
 
-    async def _now(self, client: httpx.AsyncClient, name: str, key: str) -> tuple[str, str]:
+    async def _now(self, client: httpx.AsyncClient, name: str, key: str) -> tuple[str, dict[str, str]]:
         answer = await client.get(f"{self._root}/{name}", headers=self._headers(), timeout=10)
         if answer.status_code == 404:
             raise ConfigMapGone(f"ConfigMap {name}")
         if answer.status_code != 200:
             raise WatchEnded(f"{self._root}/{name}: HTTP {answer.status_code}: {answer.text[:200]}")
         found = answer.json()
-        return found["metadata"]["resourceVersion"], _text(found, name, key)
+        return found["metadata"]["resourceVersion"], _data(found, name, key)
 
     async def _changes(
         self, client: httpx.AsyncClient, name: str, version: str
@@ -136,21 +123,11 @@ class ApiServer:
             raise WatchEnded(f"{self._token_file}: {error.strerror}") from error
 
 
-def _text(thing: dict[str, Any], name: str, key: str) -> str:
-    text = (thing.get("data") or {}).get(key)
-    if text is None:
+def _data(thing: dict[str, Any], name: str, key: str) -> dict[str, str]:
+    data = {str(k): str(v) for k, v in (thing.get("data") or {}).items()}
+    if key not in data:
         raise ConfigMapGone(f"ConfigMap {name} has no key {key}")
-    return str(text)
-
-
-def _addresses(slices: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    for one in slices:
-        port = next((p["port"] for p in one.get("ports") or () if p.get("name") in {"http", "", None}), None)
-        for endpoint in one.get("endpoints") or ():
-            name = (endpoint.get("targetRef") or {}).get("name")
-            if name and port and endpoint.get("addresses"):
-                host = endpoint["addresses"][0]
-                yield name, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return data
 
 
 def in_cluster(namespace: str | None, address: str | None) -> ApiServer | None:

@@ -54,10 +54,8 @@ class Settings(BaseSettings):
     """Searches that may wait for a thread; more are answered by 429."""
     search_seconds: float = Field(10.0, gt=0, le=300, alias="ATTUNE_SEARCH_SECONDS")
     """A vector store that needs longer is answered for by 503."""
-    peer_service: str | None = Field(None, alias="ATTUNE_PEER_SERVICE")
-    """The Service whose EndpointSlices list all replicas: with them each query of a test is counted once."""
     peers: Annotated[dict[str, str], NoDecode] = Field({}, alias="ATTUNE_PEERS")
-    """All replicas, where there is no such Service: name=host:port, separated by commas; this one may be among them."""
+    """All replicas, where the ConfigMap does not name them: name=host:port, separated by commas; this one may be among them."""
     max_test_units: int = Field(1_000_000, ge=100, le=1_000_000_000, alias="ATTUNE_MAX_TEST_UNITS")
     """Distinct queries, and values of each metric, that are remembered of one test (about 110 bytes each); no more are counted."""
     drain_seconds: float = Field(3.0, ge=0, le=300, alias="ATTUNE_DRAIN_SECONDS")

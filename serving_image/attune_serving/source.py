@@ -4,12 +4,13 @@ start without both, the last one on disk. Never backwards: a file counts only if
 
 import asyncio
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 from pydantic import ValidationError
 
-from attune.contract import SERVING_KEY, ServingConfig
+from attune.contract import PEERS_KEY, SERVING_KEY, ServingConfig
 from attune_serving.kube import ApiServer, ConfigMapGone, WatchEnded
 from attune_serving.replica import Replica
 
@@ -23,8 +24,17 @@ LONGEST_PAUSE = 15.0
 class Source:
     """Feeds a replica. `run` goes on until it is cancelled."""
 
-    def __init__(self, replica: Replica, api: ApiServer | None, config_map: str | None, file: Path | None) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        api: ApiServer | None,
+        config_map: str | None,
+        file: Path | None,
+        on_peers: Callable[[str | None], None] = lambda _: None,
+    ) -> None:
+        """`on_peers` is told who the other replicas are, whenever the ConfigMap was read."""
         self._replica = replica
+        self._on_peers = on_peers
         self._api = api
         self._config_map = config_map
         self._file = file
@@ -43,10 +53,11 @@ class Source:
         pause = 0.2
         while True:
             try:
-                async for text in api.config_map(name, SERVING_KEY):
+                async for data in api.config_map(name, SERVING_KEY):
                     self._away, pause = False, 0.2
                     self._answered.set()
-                    self._replica.read(text, f"ConfigMap {name}")
+                    self._on_peers(data.get(PEERS_KEY))
+                    self._replica.read(data[SERVING_KEY], f"ConfigMap {name}")
             except ConfigMapGone as gone:
                 self._away = False
                 self._answered.set()

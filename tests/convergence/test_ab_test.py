@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from attune.contract import StageSpec
+from attune.contract import PEERS_KEY, StageSpec
 from attune.observation import MetricsProblem
 from fake_cluster import Killed, Outcome
 from fake_prometheus import FakePrometheus
@@ -89,6 +90,19 @@ async def test_the_better_version_wins_and_is_promoted_by_the_same_way_as_by_han
     assert change["cause"].startswith("won test trial: Promote")
     assert "requestID" not in change
     assert_invariants(world.cluster)
+
+
+async def test_replicas_are_told_of_each_other_while_a_test_runs() -> None:
+    world, _ = await world_to_test(SAME)
+    assert PEERS_KEY not in world.cluster.find("ConfigMap", "news-serving")["data"]
+    world.cluster.put(ab_test(maxDuration="5m"))
+    await until(world, "Running")
+    await world.settle(rounds=2)
+    told = json.loads(world.cluster.find("ConfigMap", "news-serving")["data"][PEERS_KEY])
+    assert told == {"news-serving-0": "127.1.0.1:8000"}
+    await until(world, "Concluded")
+    await world.settle(rounds=5)
+    assert PEERS_KEY not in world.cluster.find("ConfigMap", "news-serving")["data"]
 
 
 async def test_equal_versions_are_inconclusive_at_the_end_and_a_stays() -> None:

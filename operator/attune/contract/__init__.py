@@ -20,6 +20,7 @@ from attune.contract.metrics import EvaluationMetrics, TrainingMetrics
 from attune.contract.progress import Progress, last_progress, progress_line
 from attune.contract.result import DatasetSummary, EvaluationSummary, ExitCode, ModelSummary, StageResult
 from attune.contract.serving import (
+    PEERS_KEY,
     SERVING_KEY,
     ReplicaReport,
     ServedJudge,
@@ -50,6 +51,7 @@ from attune.contract.stage import (
 from attune.contract.traffic import HourOfTraffic, TrafficReport
 
 __all__ = [
+    "PEERS_KEY",
     "SERVING_KEY",
     "ArchiveFields",
     "ArchiveSource",

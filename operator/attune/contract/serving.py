@@ -12,6 +12,8 @@ from attune.contract.stage import ModelType
 
 SERVING_KEY = "serving.json"
 """The key of the ConfigMap that holds the ServingConfig."""
+PEERS_KEY = "peers.json"
+"""The key beside it that names all replicas while a test runs: a JSON object, Pod → host:port. Replicas ask each other what was counted."""
 
 
 class ServedVersion(Contract):

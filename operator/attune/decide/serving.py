@@ -35,7 +35,7 @@ def follow(seen: SeenRetriever) -> Follow:
         return Follow(None)
     versions = [v for t in ModelType for v in retention.loaded(retriever, seen.versions, t)]
     told = _tellable(retriever, versions)
-    wanted = [desired.config_map(retriever, told)] if told is not None else []
+    wanted = [desired.config_map(retriever, told, seen.replicas)] if told is not None else []
     deploys = retriever.spec.serving.deploy
     if deploys:
         wanted += desired.workload(retriever, seen.serving_image)

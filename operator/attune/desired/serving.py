@@ -11,6 +11,7 @@ from typing import Any
 
 from attune.api import ActiveModel, ModelVersion, Retriever, SecretReference, kinds, labels, names
 from attune.contract import (
+    PEERS_KEY,
     SERVING_KEY,
     ModelType,
     ServedJudge,
@@ -23,7 +24,7 @@ from attune.contract import (
 from attune.desired import stage_job
 from attune.desired.stage_spec import index_spec
 from attune.objects import Manifest
-from attune.observation.replicas import PORT
+from attune.observation.replicas import PORT, SeenReplica
 
 CONTAINER = "serving"
 CONFIG_FOLDER = "/etc/attune/serving"
@@ -122,15 +123,15 @@ def _model(retriever: Retriever, pointer: ActiveModel | None, loaded: frozenset[
     )
 
 
-def config_map(retriever: Retriever, told: ServingConfig) -> Manifest:
+def config_map(retriever: Retriever, told: ServingConfig, replicas: Iterable[SeenReplica] = ()) -> Manifest:
+    """With the addresses of all replicas as long as a test runs; without one nobody has to know them."""
+    data = {SERVING_KEY: told.to_json(indent=2)}
+    models = (told.of(model_type) for model_type in ModelType)
+    if any(model is not None and model.split is not None for model in models):
+        data[PEERS_KEY] = json.dumps({r.name: r.address for r in replicas if r.address}, indent=2, sort_keys=True)
     return _finished(
         retriever,
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": config_map_name(retriever)},
-            "data": {SERVING_KEY: told.to_json(indent=2)},
-        },
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": config_map_name(retriever)}, "data": data},
     )
 
 
@@ -147,8 +148,7 @@ def workload(retriever: Retriever, image: str) -> tuple[Manifest, ...]:
                 "resources": ["configmaps"],
                 "resourceNames": [config_name],
                 "verbs": ["get", "list", "watch"],
-            },
-            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]},
+            }
         ],
     }
     binding = {
@@ -285,7 +285,6 @@ def _container(retriever: Retriever, image: str) -> dict[str, Any]:
         "ATTUNE_CONFIG_MAP": config_map_name(retriever),
         "ATTUNE_CONFIG_FILE": f"{CONFIG_FOLDER}/{SERVING_KEY}",
         "ATTUNE_CACHE": CACHE_FOLDER,
-        "ATTUNE_PEER_SERVICE": name_of(retriever),
     }
     container: dict[str, Any] = {
         "name": CONTAINER,

@@ -154,7 +154,7 @@ class Counter:
 
     async def tick(self) -> float:
         """One round for every test; returns the pause until the next one, in seconds."""
-        peers = await self._peers.known()
+        peers = self._peers.known()
         now = self._clock()
         for run, known in list(self._open.items()):
             if known.ended is not None and now - known.ended > AFTERGLOW:
@@ -196,7 +196,7 @@ class Counter:
     async def _count(self, known: _Open, peers: dict[str, str] | None) -> None:
         run, ledger = known.shown.run, known.shown.ledger
         await asyncio.gather(*(self._claim(known, name, address) for name, address in (peers or {}).items()))
-        settling = SETTLING_SECONDS if self._peers.find is not None else 0.0
+        settling = 0.0 if self._peers.alone else SETTLING_SECONDS
         counted = ledger.settle(self._clock(), None if peers is None else frozenset(peers), settling)
         news = ledger.news()
         await asyncio.to_thread(self._journal.append, run, news)

@@ -1,13 +1,11 @@
 """The other replicas of this Retriever: who they are, and what they say. Plain HTTP between Pods; whoever is silent is asked again.
 
-    POST /v1/peer/claims   {"run", "replica", "claims": [[metric, unit, arm, split, since], …]}
-                           → {"known", "had": [[metric, unit, arm, split], …]}
+POST /v1/peer/claims   {"run", "replica", "claims": [[metric, unit, arm, split, since], …]}
+                       → {"known", "had": [[metric, unit, arm, split], …]}
 GET  /v1/peer/units    ?run=…  → {"ledger", "exposed", "valued"}, as `Ledger.dump`; {"ledger": null}: nothing known
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from time import monotonic
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -17,35 +15,39 @@ import structlog
 from attune_serving.counting.ledger import Cell, Claim, Key
 
 log = structlog.get_logger(__name__)
-PEER_SECONDS = 1.0
-"""How often it is asked who the other replicas are, while a test runs."""
 CALL_SECONDS, DUMP_SECONDS = 2.0, 30.0
-Find = Callable[[], Awaitable[dict[str, str]]]
-"""Name → host:port of every replica that there is; raises what its transport raises."""
 
 
-@dataclass
 class Peers:
-    """All replicas but this one. `find` None: there are no others."""
+    """All replicas but this one, as the ConfigMap names them (`told`), or as they were given at the start.
 
-    replica: str
-    find: Find | None = None
-    _known: dict[str, str] | None = None
-    _asked: float = float("-inf")
-    _client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(trust_env=False, timeout=CALL_SECONDS))
+    `told_later`: who they are is not known before the first word of the ConfigMap; else there are none but those given.
+    """
 
-    async def known(self) -> dict[str, str] | None:
-        """Name → host:port; None as long as nobody could say. While it cannot be asked, the last answer holds."""
-        if self.find is None:
-            return {}
-        if monotonic() - self._asked >= PEER_SECONDS:
-            self._asked = monotonic()
-            try:
-                found = await self.find()
-                self._known = {name: address for name, address in found.items() if name != self.replica}
-            except Exception as error:  # an API server that is away, or answers nonsense
-                log.debug("the other replicas are not known", problem=repr(error))
+    def __init__(self, replica: str, given: Mapping[str, str] | None = None, *, told_later: bool = False) -> None:
+        self.replica = replica
+        self._given = given
+        self.alone = given is None and not told_later
+        """Whether no other replica can ever turn up."""
+        self._known: dict[str, str] | None = None if told_later and given is None else self._others(given or {})
+        self._client = httpx.AsyncClient(trust_env=False, timeout=CALL_SECONDS)
+
+    def known(self) -> dict[str, str] | None:
+        """Name → host:port; None as long as nobody could say."""
         return self._known
+
+    def told(self, text: str | None) -> None:
+        """What the ConfigMap says. Without its word, and where it cannot be read, the last one holds."""
+        if self._given is not None or text is None:
+            return
+        try:
+            found = orjson.loads(text)
+            self._known = self._others({str(name): str(address) for name, address in found.items()})
+        except (orjson.JSONDecodeError, AttributeError) as error:
+            log.warning("the other replicas cannot be read", problem=str(error))
+
+    def _others(self, everyone: Mapping[str, str]) -> dict[str, str]:
+        return {name: address for name, address in everyone.items() if name != self.replica}
 
     async def claim(self, address: str, run: str, claims: Sequence[Claim]) -> dict[Key, Cell] | None:
         """What that replica keeps; None: it is silent, or does not know of the test yet."""
