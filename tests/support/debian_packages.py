@@ -1,52 +1,134 @@
-"""Programs out of Debian packages, unpacked into the cache folder: no root, no service, nothing installed on the machine."""
+"""Programs out of Debian packages, unpacked into the cache folder and run by tests: no root, no service, nothing installed."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
+
+import httpx
 
 CACHE = Path(os.environ.get("ATTUNE_CACHE") or Path.home() / ".cache" / "attune") / "debian"
+WAIT = 60
 
 
-def program(name: str, package: str | None = None) -> Path:
-    """The program from PATH, or from its Debian package (`package`, by default of the same name)."""
+class Daemon:
+    """A program with an HTTP API that answers at /-/ready, on a free port of 127.0.0.1: `start`, then `url`. Its log is in `folder`."""
+
+    name: str
+    """Of the program, and of its Debian package."""
+    reads_share = False
+    """It reads files of its package below /usr/share, by paths that cannot be told to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.url = f"http://{self.address}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def options(self) -> Mapping[str, object]:
+        """Options of the command line; what they name is written by now."""
+        raise NotImplementedError
+
+    def start(self) -> Self:
+        """Until it answers."""
+        path = program(self.name)
+        options = [f"--{k}={v}" for k, v in self.options().items()]
+        command = [*(_with_share_of(path) if self.reads_share else []), str(path), *options]
+        log = self.folder / f"{self.name}.log"
+        with log.open("ab") as lines:
+            self._process = subprocess.Popen(command, stdout=lines, stderr=lines, cwd=self.folder)
+        end = time.monotonic() + WAIT
+        while not self._ready():
+            said = log.read_text()[-2000:]
+            assert self._process.poll() is None, said
+            assert time.monotonic() < end, said
+            time.sleep(0.1)
+        return self
+
+    def send(self, signal: int) -> None:
+        assert self._process is not None, f"{self.name} was not started"
+        self._process.send_signal(signal)
+
+    def stop(self) -> None:
+        """SIGTERM, and wait until it is gone; nothing if it is."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(WAIT)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone; nothing if it is."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(WAIT)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/-/ready", trust_env=False, timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+def _with_share_of(path: Path) -> list[str]:
+    """A command that shows a program out of the cache its package's /usr/share, in a mount namespace of its own, as devcluster's Pods."""
+    if not path.is_relative_to(CACHE):
+        return []
+    share = path.parents[1] / "share"
+    script = 'mount --bind "$0" /usr/share && exec "$@"'
+    return ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(share)]
+
+
+def program(name: str) -> Path:
+    """The program from PATH, or from the Debian package of its name; RuntimeError says what to install."""
     found = shutil.which(name)
     if found is not None:
         return Path(found)
-    package = package or name
     CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / f"{package}.lock").open("w") as lock:
+    with (CACHE / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = CACHE / package
+        folder = CACHE / name
         if not folder.is_dir():
-            _unpack(package, folder)
+            try:
+                _unpack(name, folder)
+            except (OSError, subprocess.SubprocessError) as error:
+                said = getattr(error, "stderr", None) or error
+                raise RuntimeError(
+                    f"{name} is not on PATH, and its Debian package cannot be unpacked into {folder}: {str(said).strip()[-300:]}. "
+                    f"Install it: apt-get install {name}"
+                ) from error
     return folder / "usr" / "bin" / name
 
 
 def _unpack(package: str, folder: Path) -> None:
+    """All of it, or nothing."""
     with tempfile.TemporaryDirectory(dir=CACHE) as name:
         work = Path(name)
-        lists = _lists(work)
-        tried = [_download(package, work, []), None]
-        if not list(work.glob("*.deb")):
-            _run(["apt-get", "-q", *lists, "update"], work)
-            tried[1] = _download(package, work, lists)
-        debs = list(work.glob("*.deb"))
-        if not debs:
-            said = "; ".join(t for t in tried if t)
-            raise RuntimeError(
-                f"{package} is not on PATH, and cannot be downloaded: {said}. Install it: apt-get install {package}"
-            )
-        _run(["dpkg-deb", "-x", str(debs[0]), str(work / "out")], work)
+        try:
+            _run(["apt-get", "-q", "download", package], work)
+        except subprocess.SubprocessError:
+            own = _own_lists(work)
+            _run(["apt-get", "-q", *own, "update"], work)
+            _run(["apt-get", "-q", *own, "download", package], work)
+        (deb,) = work.glob("*.deb")
+        _run(["dpkg-deb", "-x", str(deb), "out"], work)
         (work / "out").replace(folder)
 
 
-def _lists(work: Path) -> list[str]:
-    """Package lists of our own: those of the machine may be old, missing, or not ours to renew."""
+def _own_lists(work: Path) -> list[str]:
+    """Options for package lists of our own: those of the machine may be old, missing, or not ours to renew."""
     for part in ("lists/partial", "cache/archives/partial"):
         (work / part).mkdir(parents=True)
     chosen = {
@@ -58,14 +140,5 @@ def _lists(work: Path) -> list[str]:
     return [part for key, value in chosen.items() for part in ("-o", f"{key}={value}")]
 
 
-def _download(package: str, work: Path, options: list[str]) -> str:
-    return _run(["apt-get", "-q", *options, "download", package], work)
-
-
-def _run(command: list[str], work: Path) -> str:
-    """What it said last, where it failed."""
-    try:
-        done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=300, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{command[0]}: {error}"
-    return "" if done.returncode == 0 else (done.stderr or done.stdout).strip()[-300:]
+def _run(command: list[str], work: Path) -> None:
+    subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=300, check=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,23 +13,31 @@ from typing import Any
 import httpx
 import yaml
 
-from debian_packages import program
-
-WAIT = 60
+from debian_packages import WAIT, Daemon
 
 
-class PrometheusServer:
-    """`start`, then `url`. `targets` are host:port; they, and everything in `scrape`, may be changed while it runs (`reload`)."""
+class PrometheusServer(Daemon):
+    """`start`, then `url`. `targets` are host:port; they, and everything in `jobs`, may be changed while it runs (`reload`).
 
-    def __init__(self, folder: Path, *, interval: str = "1s", jobs: Sequence[dict[str, Any]] = ()) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+    `alertmanagers` are host:port of where its alerts go, `rules` files in Prometheus' own form.
+    """
+
+    name = "prometheus"
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        interval: str = "1s",
+        jobs: Sequence[dict[str, Any]] = (),
+        alertmanagers: Sequence[str] = (),
+        rules: Sequence[Path] = (),
+    ) -> None:
+        super().__init__(folder)
         self._interval = interval
         self.jobs = list(jobs) or [self.file_job()]
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._alertmanagers = list(alertmanagers)
+        self._rules = list(rules)
         self.targets([])
 
     def file_job(self, name: str = "serving", **more: Any) -> dict[str, Any]:
@@ -45,45 +51,21 @@ class PrometheusServer:
         draft.write_text(json.dumps([{"targets": [a], "labels": {"pod": pod} if pod else {}} for pod, a in pods]))
         draft.replace(self.folder / "targets.json")
 
-    def start(self) -> PrometheusServer:
+    def options(self) -> Mapping[str, object]:
         self._write()
-        options = {
+        return {
             "config.file": self.folder / "prometheus.yml",
             "storage.tsdb.path": self.folder / "data",
-            "web.listen-address": f"127.0.0.1:{self._port}",
+            "web.listen-address": self.address,
             "web.external-url": self.url,
             "log.level": "warn",
+            "rules.alert.resend-delay": self._interval,  # what fired before the Alertmanager was found is sent again
         }
-        command = [str(program("prometheus")), *(f"--{k}={v}" for k, v in options.items())]
-        with (self.folder / "prometheus.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
-        end = time.monotonic() + WAIT
-        while not self._ready():
-            said = (self.folder / "prometheus.log").read_text()[-2000:]
-            assert self._process.poll() is None, said
-            assert time.monotonic() < end, said
-            time.sleep(0.1)
-        return self
 
     def reload(self) -> None:
         """Act by `jobs` as they are now."""
         self._write()
-        assert self._process is not None
-        self._process.send_signal(signal.SIGHUP)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(WAIT)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(WAIT)
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
+        self.send(signal.SIGHUP)
 
     def wipe(self) -> None:
         """All data gone, as after the loss of a volume."""
@@ -104,15 +86,15 @@ class PrometheusServer:
             time.sleep(0.2)
 
     def _write(self) -> None:
-        settings = {
+        every = {
             "scrape_interval": self._interval,
             "scrape_timeout": self._interval,
             "evaluation_interval": self._interval,
         }
-        (self.folder / "prometheus.yml").write_text(yaml.safe_dump({"global": settings, "scrape_configs": self.jobs}))
-
-    def _ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/-/ready", trust_env=False, timeout=2).status_code == 200
-        except httpx.HTTPError:
-            return False
+        config = {
+            "global": every,
+            "scrape_configs": self.jobs,
+            "rule_files": [str(path) for path in self._rules],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": self._alertmanagers}]}]},
+        }
+        (self.folder / "prometheus.yml").write_text(yaml.safe_dump(config))

@@ -1,7 +1,10 @@
 """Step three of the loop: make the desired objects exist. Creations first, since status will point to them; deletions last."""
 
+from contextlib import suppress
+
 from attune.cluster.protocol import Cluster
 from attune.decide import Decision
+from attune.errors import AlreadyExists
 
 
 async def apply(cluster: Cluster, decision: Decision) -> None:
@@ -10,5 +13,8 @@ async def apply(cluster: Cluster, decision: Decision) -> None:
         await cluster.apply(manifest)
     for manifest in decision.create:
         await cluster.create(manifest)
+    for manifest in decision.ensure:
+        with suppress(AlreadyExists):
+            await cluster.create(manifest)
     for ref in decision.delete:
         await cluster.delete(ref)

@@ -1,6 +1,6 @@
 """The outcome of a decision, as a value: what to create, apply, delete, and what to write in status.
 
-The order in which `cluster.apply` and `cluster.report` carry it out is part of the contract: create, apply, delete, then the one
+The order in which `cluster.apply` and `cluster.report` carry it out is part of the contract: apply, create, ensure, delete, then the one
 status write, then events. Children come before the status that points to them, so a kill in between is repaired by
 the next look.
 """
@@ -29,6 +29,8 @@ class Decision:
     """The whole new status; None leaves it as it is."""
     create: tuple[Manifest, ...] = ()
     """Objects that must not exist yet: AlreadyExists means the look was stale, so look again."""
+    ensure: tuple[Manifest, ...] = ()
+    """Objects of a kind that users write, made once: one that is there already is left as it is, whoever made it."""
     apply: tuple[Manifest, ...] = ()
     delete: tuple[Ref, ...] = ()
     events: tuple[Event, ...] = ()

@@ -100,7 +100,7 @@ def _with_test(decision: Decision, seen: SeenModelVersion, job: TrainingJob) -> 
         return decision
     test = ab_test.of_version(seen.version, job)
     told = Event("TestCreated", f"ABTest {test['metadata']['name']}: it is promoted if it wins on live traffic")
-    return replace(decision, apply=(*decision.apply, test), events=(*decision.events, told))
+    return replace(decision, ensure=(*decision.ensure, test), events=(*decision.events, told))
 
 
 def _is_promoted_by_itself(seen: SeenModelVersion, job: TrainingJob) -> bool:

@@ -5,17 +5,23 @@ Nothing that a network or a server can do is an error here: it is a MetricsProbl
 
 import asyncio
 import json
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from attune.contract import counting
 from attune.observation import MetricsProblem, Samples, SamplesQuery
 from attune.telemetry import promql
 from attune.telemetry.promql import Point, UnreadableError
 
 SECONDS = 10.0
+LONGEST = 16 << 20
+"""Bytes of an answer. An ordinary one has a few thousand; only raw samples of a long test whose label process was changed have more."""
 SHOWN = 200
+LONGEST_SECRET = 1 << 16
+"""Bytes of an answer in which credentials are looked for, before it is cut to what is shown."""
 
 
 class ProblemError(Exception):
@@ -30,7 +36,7 @@ class Prometheus:
     """One pool of connections to all Prometheus servers. Made lazily, on the event loop that uses it; `close` it at the end."""
 
     def __init__(self, *, seconds: float = SECONDS) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=seconds)
+        self._seconds = seconds
         self._session: aiohttp.ClientSession | None = None
 
     async def samples(self, query: SamplesQuery) -> Samples | MetricsProblem:
@@ -40,8 +46,9 @@ class Prometheus:
         except ProblemError as error:
             return error.problem
         except UnreadableError as error:
+            said = str(error)[: 2 * SHOWN]
             return MetricsProblem(
-                "PrometheusAnswers", f"{shown(query.url)} answered something else than samples: {error}"
+                "PrometheusAnswers", f"{shown(query.url)} answered something else than samples: {said}"
             )
 
     async def close(self) -> None:
@@ -58,17 +65,14 @@ class Prometheus:
         if not answers["totals"] and newest is None:
             raise ProblemError("NoSamples", _no_samples(query))
         if newest is None or (query.at - newest).total_seconds() > query.patience:
-            since = f"the newest is of {newest:%H:%M:%S}Z" if newest else "none is younger than five minutes"
-            raise ProblemError(
-                "StaleSamples",
-                f"{shown(query.url)} has only old samples of this test at {query.at:%H:%M:%S}Z: {since}; is it scraping the serving Pods?",
-            )
+            raise ProblemError("StaleSamples", _stale(query, newest))
+        promql.refuse_nameless(answers)
         answers["totals"] = await self._exact(query, answers)
         return promql.samples(query, answers, newest)
 
     async def _exact(self, query: SamplesQuery, answers: dict[str, tuple[Point, ...]]) -> tuple[Point, ...]:
         """The totals. Where the label `process` was lost on the way and series fall, their raw samples are summed."""
-        fallen = sorted(p.labels.get("process", "") for p in answers["resets"] if p.value > 0)
+        fallen = promql.fallen(answers)
         if not fallen:
             return answers["totals"]
         summed = promql.ranges(await self._ask(query, promql.raw(query, fallen)))
@@ -78,36 +82,58 @@ class Prometheus:
     async def _ask(self, query: SamplesQuery, text: str) -> Any:
         """`data` of the answer to an instant query."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout, trust_env=False)
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._seconds), trust_env=False)
         form = {"query": text, "time": f"{query.at.timestamp():.3f}"}
         url = query.url.rstrip("/") + "/api/v1/query"
         try:
             async with self._session.post(
                 url, data=form, headers=_headers(query), auth=_auth(query), allow_redirects=False
             ) as answer:
-                body = await answer.read()
+                body = await _body(query, answer)
                 status = answer.status
+        except aiohttp.ClientPayloadError as error:
+            raise ProblemError("PrometheusAnswers", f"{shown(query.url)}: its answer broke off") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            why = "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
-            raise ProblemError("PrometheusUnreachable", f"{shown(query.url)}: {why}") from error
+            raise ProblemError("PrometheusUnreachable", f"{shown(query.url)}: {self._why(error)}") from error
         return _data(query, status, body)
+
+    def _why(self, error: Exception) -> str:
+        """What kept a request from its answer, without the address, which may hold a password."""
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self._seconds:g} s"
+        if isinstance(error, ValueError) and not isinstance(error, OSError):  # that of a bad certificate is both
+            return "the address, or a credential, is none that can be sent; check rollback.prometheus of the Retriever"
+        return f"{type(error).__name__}: {error}"[:SHOWN]
+
+
+async def _body(query: SamplesQuery, answer: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for part in answer.content.iter_any():
+        body += part
+        if len(body) > LONGEST:
+            raise ProblemError(
+                "PrometheusAnswers",
+                f"{shown(query.url)} answered more than {LONGEST >> 20} MiB; if it dropped or changed the label process, keep the label",
+            )
+    return bytes(body)
 
 
 def _data(query: SamplesQuery, status: int, body: bytes) -> Any:
-    words = body[:SHOWN].decode(errors="replace")
+    words = _without_secrets(query, body[:LONGEST_SECRET].decode(errors="replace"))
     if status in {401, 403}:
         raise ProblemError(
             "PrometheusFailed", f"{shown(query.url)} answered {status}: {words}; check rollback.prometheus.secretRef"
         )
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if status == 200 and isinstance(answer, dict) and answer.get("status") == "success" and "data" in answer:
         return answer["data"]
     if isinstance(answer, dict) and answer.get("status") == "error":
         raise ProblemError(
-            "PrometheusFailed", f"{shown(query.url)} answered {status}: {str(answer.get('error'))[:SHOWN]}"
+            "PrometheusFailed",
+            f"{shown(query.url)} answered {status}: {_without_secrets(query, str(answer.get('error')))}",
         )
     if status != 200:
         raise ProblemError("PrometheusFailed", f"{shown(query.url)} answered {status}: {words}")
@@ -123,6 +149,22 @@ def _no_samples(query: SamplesQuery) -> str:
     )
 
 
+def _stale(query: SamplesQuery, newest: datetime | None) -> str:
+    unknown = f"its newest is of no known time ({counting.FULL} is missing, or was there for a moment only)"
+    since = f"the newest is of {newest:%Y-%m-%d %H:%M:%S}Z" if newest else unknown
+    return (
+        f"{shown(query.url)} has no sample of this test from the {query.patience:g} s before {query.at:%Y-%m-%d %H:%M:%S}Z: {since}; "
+        "is it scraping the serving Pods, port 8000, path /metrics?"
+    )
+
+
+def _without_secrets(query: SamplesQuery, words: str) -> str:
+    """What a server said, in one line, without what it was told."""
+    for secret in filter(None, (query.token, query.password)):
+        words = words.replace(secret, "***")
+    return " ".join(words.split())[:SHOWN]
+
+
 def _headers(query: SamplesQuery) -> dict[str, str]:
     return {"Authorization": f"Bearer {query.token}"} if query.token else {}
 
@@ -130,10 +172,13 @@ def _headers(query: SamplesQuery) -> dict[str, str]:
 def _auth(query: SamplesQuery) -> aiohttp.BasicAuth | None:
     if query.token or query.username is None:
         return None
-    return aiohttp.BasicAuth(query.username, query.password or "")
+    return aiohttp.BasicAuth(query.username, query.password or "", encoding="utf-8")
 
 
 def shown(url: str) -> str:
     """The address without credentials."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.rpartition("@")[2]
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -62,6 +62,15 @@ def test_the_extrapolating_functions_are_never_asked_and_the_uid_is_quoted() -> 
     assert all("[7260s]" in text for name, text in promql.queries(QUERY).items() if name != "newest")
 
 
+def test_names_of_processes_are_no_patterns() -> None:
+    assert 'process=~"a\\\\.b|c"' in promql.raw(QUERY, ["a.b", "c"])
+
+
+def test_windows_of_a_young_test_and_of_no_patience_are_not_empty() -> None:
+    texts = promql.queries(SamplesQuery(url="http://p", run="u", since=AT, at=AT, patience=0.0)).values()
+    assert not any("[0s" in text or ":0s]" in text for text in texts)
+
+
 def point(name: str, value: float, **labels: str) -> Point:
     known = {"__name__": name, "split": "0.2", "arm": "A", "process": "p1", "ledger": "first"}
     return Point(known | labels, value)
@@ -105,6 +114,31 @@ def test_what_a_reader_should_know_is_noted() -> None:
     assert found.notes[2].startswith("3 units were counted while a replica did not answer")
 
 
+def test_counters_that_fell_are_noted() -> None:
+    fell = (Point({"process": "serving"}, 2), Point({}, 1))
+    found = promql.samples(QUERY, answers(point(names.UNITS, 10), resets=fell), AT)
+    assert promql.fallen(answers(resets=fell)) == ["", "serving"]
+    assert found.notes[0].startswith("counters fell, 3 times in all: their label process was changed on the way")
+
+
+def test_replicas_that_cannot_be_told_apart_are_refused() -> None:
+    promql.refuse_nameless(answers())
+    promql.refuse_nameless(answers(nameless=(Point({}, 1),)))
+    with pytest.raises(UnreadableError, match="2 targets have no label process"):
+        promql.refuse_nameless(answers(nameless=(Point({}, 2),)))
+
+
+def row(name: str, *values: float, **more: str) -> dict[str, object]:
+    labels = {"__name__": name, "split": "0.2", "arm": "A", "process": "p1", "ledger": "first", **more}
+    return {"metric": labels, "values": [[AT.timestamp() + n, str(value)] for n, value in enumerate(values)]}
+
+
+def test_raw_samples_are_summed_over_resets_and_once_for_two_jobs() -> None:
+    rows = [row(names.UNITS, 100, 30, 70, job="one"), row(names.UNITS, 100, 30, 69, job="two")]
+    (found,) = promql.ranges({"resultType": "matrix", "result": rows})
+    assert (found.value, found.labels["arm"], "job" in found.labels) == (170, "A", False)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
 def test_counters_that_are_none_are_unreadable(value: float) -> None:
     with pytest.raises(UnreadableError):
@@ -112,13 +146,47 @@ def test_counters_that_are_none_are_unreadable(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [None, {}, {"resultType": "scalar"}, {"resultType": "vector", "result": [{"metric": {}}]}, []]
+    "labels", [{"split": "half"}, {"split": ""}, {"split": "nan"}, {"split": "1.5"}, {"arm": "C"}, {"__name__": "up"}]
+)
+def test_series_without_their_labels_are_unreadable(labels: dict[str, str]) -> None:
+    with pytest.raises(UnreadableError, match="must keep the labels"):
+        promql.samples(QUERY, answers(Point({**point(names.UNITS, 1).labels, **labels}, 1)), AT)
+
+
+def test_sums_and_times_beyond_all_numbers_are_unreadable() -> None:
+    with pytest.raises(UnreadableError, match="no number"):
+        promql.samples(QUERY, answers(point(names.UNITS, 1e308), point(names.UNITS, 1e308, process="p2")), AT)
+    with pytest.raises(UnreadableError, match="second 1e\\+300"):
+        promql.newest(answers(newest=(Point({}, 1e300),)))
+
+
+def vector(*rows: object) -> dict[str, object]:
+    return {"resultType": "vector", "result": list(rows)}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        [],
+        {},
+        {"resultType": "scalar"},
+        {"resultType": "vector", "result": None},
+        vector({"metric": {}}),
+        vector({"metric": [], "value": [1, "1"]}),
+        vector({"metric": {"arm": []}, "value": [1, "1"]}),
+        vector({"metric": {}, "value": [1, "many"]}),
+        vector({"metric": {}, "value": [1, 10**400]}),
+    ],
 )
 def test_what_is_no_vector_is_unreadable(answer: object) -> None:
     with pytest.raises(UnreadableError):
         promql.points(answer)
+    with pytest.raises(UnreadableError):
+        promql.ranges(answer)
 
 
 def test_credentials_are_not_shown() -> None:
-    assert shown("https://me:secret@prometheus:9090/x") == "https://prometheus:9090/x"
+    assert shown("https://me:secret@prometheus:9090/x?token=secret") == "https://prometheus:9090/x"
+    assert "secret" not in shown("https://me:secret@[::1")
     assert "token" not in repr(SamplesQuery(url="http://p", run="u", since=AT, at=AT, token="s3cret"))
