@@ -95,7 +95,9 @@ class Source:
 
     async def _look(self) -> None:
         """A change of the file is offered; where nothing is known yet, what was followed before this start."""
-        text = await asyncio.to_thread(self._read_file)
+        text = await asyncio.to_thread(self._read_file, self._file)
+        if self._file is not None:
+            self._on_peers(await asyncio.to_thread(self._read_file, self._file.with_name(PEERS_KEY)))
         if text is not None and text != self._seen:
             self._seen = text
             self._offer(text)
@@ -114,8 +116,8 @@ class Source:
             return
         self._replica.read(text, f"file {self._file}")
 
-    def _read_file(self) -> str | None:
+    def _read_file(self, path: Path | None) -> str | None:
         try:
-            return self._file.read_text(encoding="utf-8") if self._file is not None else None
+            return path.read_text(encoding="utf-8") if path is not None else None
         except (OSError, UnicodeDecodeError):
             return None

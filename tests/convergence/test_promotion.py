@@ -246,11 +246,9 @@ async def test_a_rollback_removes_the_split_and_cancels_the_running_test() -> No
             "metrics": [{"name": "user_feedback", "role": "primary", "direction": "increase"}],
         },
     }
-    stored = world.cluster.put(test)
-    stored["status"] = {"phase": "Running", "startedAt": "2026-03-15T12:00:00Z"}
-    split = {"test": "news-ab", "challenger": V3, "fraction": 0.2}
-    world.cluster.find("Retriever")["status"]["embedding"]["split"] = split
-    await world.settle()
+    world.cluster.put(test)
+    await world.settle(rounds=10)
+    assert world.cluster.find("ABTest")["status"]["phase"] == "Running"
     told = served(world).embedding
     assert told is not None
     assert told.split is not None

@@ -10,7 +10,7 @@ from attune.api import ABTest, ABTestPhase, ModelVersion, Retriever
 from attune.cluster.observe import read_retriever, read_tests, read_version
 from attune.cluster.protocol import Cluster, Manifest, Ref
 from attune.cluster.serving_pods import read_replicas
-from attune.decide.experiment import schedule
+from attune.decide.experiment import challengers, schedule
 from attune.errors import ClusterError
 from attune.observation import Defaults, MetricsProblem, Samples, SamplesQuery, SeenABTest
 
@@ -22,18 +22,27 @@ async def observe_ab_test(cluster: Cluster, raw: Manifest, defaults: Defaults, n
     """An ABTest with everything around it. Prometheus is asked only when a look is due."""
     test = ABTest.model_validate(raw)
     namespace = test.metadata.namespace
+    if test.status.phase in challengers.FINAL and test.status.promotion is None:
+        return SeenABTest(test)
     retriever = await read_retriever(cluster, namespace, test.spec.retriever)
-    named = {n for n in (test.spec.model_a, test.spec.model_b, test.status.model_a) if n is not None}
+    others = await _in_line_with(cluster, test)
+    tests = (test, *others)
+    named = {n for t in tests for n in (t.spec.model_a, t.spec.model_b, t.status.model_a) if n is not None}
     found = await asyncio.gather(*(read_version(cluster, namespace, name) for name in sorted(named)))
     versions: tuple[ModelVersion, ...] = tuple(v for v in found if v and v.metadata.deletion_timestamp is None)
-    others = [
-        t for t in await read_tests(cluster, namespace, test.spec.retriever) if t.metadata.uid != test.metadata.uid
-    ]
-    seen = SeenABTest(test, retriever, versions, tuple(others))
+    seen = SeenABTest(test, retriever, versions, others)
     running = test.status.phase is ABTestPhase.RUNNING and not test.spec.cancel
     if retriever is None or not running or not schedule.is_due(test, now):
         return seen
     return replace(seen, samples=await _samples(cluster, test, retriever, defaults, now))
+
+
+async def _in_line_with(cluster: Cluster, test: ABTest) -> tuple[ABTest, ...]:
+    """The other tests of its Retriever that want to run; read only while it waits itself."""
+    if not challengers.wants_to_run(test):
+        return ()
+    found = await read_tests(cluster, test.metadata.namespace, test.spec.retriever)
+    return tuple(t for t in found if t.metadata.uid != test.metadata.uid and challengers.wants_to_run(t))
 
 
 async def _samples(

@@ -29,4 +29,5 @@ METRIC, SIGN = "metric", "sign"
 PLUS, MINUS = "plus", "minus"
 
 LATENCY, ERROR, FAITHFULNESS = "latency", "error", "faithfulness"
-"""Metrics that serving measures by itself: ln of milliseconds of an answer, 1 for an answer of 5xx and 0 otherwise, 0 to 1 by the judge."""
+"""Metrics that serving measures by itself: ln of milliseconds of an answer; 1 for an answer of 5xx, or of 429 because a queue was full,
+and 0 otherwise; 0 to 1 by the judge."""

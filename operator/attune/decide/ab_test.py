@@ -119,6 +119,13 @@ def another_comes_first(seen: SeenABTest) -> str | None:
     return f"{first} comes first" if first != seen.test.metadata.name else None
 
 
+def not_staged_yet(seen: SeenABTest) -> str | None:
+    version = _challenger(seen)
+    if version is None or not challengers.not_yet(version):
+        return None
+    return f"{version.metadata.name} is {version.status.stage.value if version.status.stage else 'not started'}"
+
+
 def its_turn(seen: SeenABTest) -> str | None:
     return f"{seen.test.spec.model_b} is about to be loaded"
 
@@ -126,6 +133,7 @@ def its_turn(seen: SeenABTest) -> str | None:
 WAITS: tuple[Callable[[SeenABTest], str | None], ...] = (
     no_retriever,
     nothing_active,
+    not_staged_yet,
     another_runs,
     another_version_on_its_way,
     another_comes_first,
@@ -158,7 +166,7 @@ def taken_away(seen: SeenABTest) -> Problem | None:
         if version is None:
             return Problem("VersionDeleted", f"cancelled: ModelVersion {name} was deleted")
     if pointer is None or not _is_ours(test, pointer):
-        return _moved(test, retriever)
+        return _moved(test, retriever, _type(seen))
     challenger = next(v for v in seen.versions if v.metadata.name == test.spec.model_b)
     if not retention.could_serve(challenger):
         return Problem(
@@ -167,10 +175,11 @@ def taken_away(seen: SeenABTest) -> Problem | None:
     return None
 
 
-def _moved(test: ABTest, retriever: Retriever) -> Problem:
+def _moved(test: ABTest, retriever: Retriever, model_type: ModelType) -> Problem:
     """The newest move since the test started ended it."""
     started = test.status.started_at
-    changes = [c for c in retriever.status.changes or () if started is None or c.at >= started]
+    mine = [c for c in retriever.status.changes or () if c.type is model_type]
+    changes = [c for c in mine if started is None or c.at >= started]
     change: Change | None = changes[-1] if changes else None
     if change is None:
         name = retriever.metadata.name

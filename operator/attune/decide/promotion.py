@@ -102,7 +102,7 @@ def not_staged(request: Request) -> Problem | None:
         return None
     taken_back = conditions.is_true(status.conditions, "RolledBack")
     if status.stage is VersionStage.FAILED and taken_back and status.artifact is not None:
-        if request.request_id != AUTO:
+        if request.request_id != AUTO and not request.for_test:
             return None
         return Problem("Quarantined", f"{request.name} was rolled back; only a request of somebody promotes it again")
     why = f": {status.notes}" if status.notes else ""

@@ -99,6 +99,10 @@ def _step(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Step:
     request = promotion.next_request(seen, model_type)
     if request is None:
         return _none_asked(seen, model_type, now)
+    if active.split is not None and (request.request_id == promotion.AUTO or promotion.wait_of(request) is not None):
+        status, events = splitting.step(seen, model_type, now)
+        if status != seen.retriever.status:
+            return status, events  # a test that ends does not wait for a request that waits
     if request.name == active.active:
         return _answer(seen, request, PromotionResult.PROMOTED, Problem("Active", f"{request.name} is active"), now)
     if problem := promotion.problem_of(request):
@@ -185,7 +189,7 @@ def _roll_back(seen: SeenRetriever, request: Request, now: datetime) -> Step:
     move = Move(request.version, Action.ROLLED_BACK, cause, request.request_id)
     new = pointer.moved(seen.retriever, seen.versions, move, now)
     candidate = status.candidate(kind)
-    if candidate is not None and candidate.version != request.name:
+    if candidate is not None and candidate.test is None and candidate.version != request.name:
         why = f"Superseded: {before} was rolled back to {request.name} meanwhile; ask again with a new requestID"
         outcome = Outcome(
             version=candidate.version,

@@ -110,12 +110,17 @@ def _model(retriever: Retriever, pointer: ActiveModel | None, loaded: frozenset[
         return None
     split = None
     if pointer.split is not None and pointer.split.challenger in loaded:
-        salt = retriever.spec.serving.experiment_salt or retriever.metadata.uid
+        chosen = retriever.spec.serving.experiment_salt
+        salt = (
+            f"{chosen}/{pointer.split.test}"
+            if chosen
+            else f"{retriever.metadata.uid}/{pointer.split.uid or pointer.split.test}"
+        )
         split = ServedSplit(
             test=pointer.split.test,
             challenger=pointer.split.challenger,
             fraction=pointer.split.fraction,
-            salt=f"{salt}/{pointer.split.test}",
+            salt=salt,
             run=pointer.split.uid or "",
         )
     return ServedModel(
@@ -127,8 +132,9 @@ def config_map(retriever: Retriever, told: ServingConfig, replicas: Iterable[See
     """With the addresses of all replicas as long as a test runs; without one nobody has to know them."""
     data = {SERVING_KEY: told.to_json(indent=2)}
     models = (told.of(model_type) for model_type in ModelType)
-    if any(model is not None and model.split is not None for model in models):
-        data[PEERS_KEY] = json.dumps({r.name: r.address for r in replicas if r.address}, indent=2, sort_keys=True)
+    known = {r.name: r.address for r in replicas if r.address}
+    if known and any(model is not None and model.split is not None for model in models):
+        data[PEERS_KEY] = json.dumps(known, indent=2, sort_keys=True)
     return _finished(
         retriever,
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": config_map_name(retriever)}, "data": data},

@@ -12,7 +12,7 @@ import structlog
 
 from attune.contract import ModelType, ServedSplit, ServingConfig
 from attune.contract.counting import ERROR, LATENCY
-from attune_serving.assign import Arm, Assignment, assign
+from attune_serving.assign import BUCKETS, Arm, Assignment, assign
 from attune_serving.counting.journal import Journal
 from attune_serving.counting.ledger import FIRST, LONGEST_WAIT, SETTLING_SECONDS, Cell, Ledger
 from attune_serving.counting.peers import Peers, claims_of, rows_of
@@ -74,15 +74,17 @@ class Counter:
                 ledger = Ledger(self._peers.replica, self._most, name)
                 self._open[run] = _Open(Run(split.test, run, ledger, Totals()), self._clock())
         for run, known in self._open.items():
-            if run not in splits and known.ended is None:
+            if run in splits:
+                known.ended = None  # the split was away for a moment, and is back
+            elif known.ended is None:
                 known.ended = self._clock()
         self._wake.set()
 
     # ---- what the app tells
 
     def exposed(self, by: Assignment, seconds: float, status: int) -> None:
-        """A request was answered in a test. What the client did wrong, and a full queue, say nothing of a version."""
-        if by.split is None or by.arm is None or by.unit is None or not (status == 200 or status >= 500):
+        """A request was answered in a test. What the client did wrong says nothing of a version; a full queue (429) does."""
+        if by.split is None or by.arm is None or by.unit is None or not (status in {200, 429} or status >= 500):
             return
         known = self._running(run_of(by.split))
         if known is None:
@@ -130,7 +132,7 @@ class Counter:
         known = self._open.get(str(body["run"]))
         if known is None:
             return {"known": False, "had": []}
-        return {"known": True, "had": rows_of(known.shown.ledger.claimed(peer, claims, self._clock()))}
+        return {"known": True, "had": rows_of(known.shown.ledger.claimed(peer, claims))}
 
     def units(self, run: str) -> dict[str, Any]:
         """GET /v1/peer/units."""
@@ -174,6 +176,7 @@ class Counter:
             written = await asyncio.to_thread(self._journal.read, run)
             if written is not None:
                 ledger.load(written)
+                ledger.news()  # it is written already
                 self._adopt(ledger, written["ledger"])
             await asyncio.to_thread(self._journal.name, run, ledger.name)
         for name, address in (peers or {}).items():
@@ -217,8 +220,8 @@ def run_of(split: ServedSplit) -> str:
 
 
 def share_of(split: ServedSplit) -> str:
-    """B's share as the text of a label."""
-    return f"{split.fraction:g}"
+    """B's share as it is served, in whole buckets, as the text of a label."""
+    return f"{math.ceil(split.fraction * BUCKETS) / BUCKETS:g}"
 
 
 def _splits(config: ServingConfig) -> Sequence[ServedSplit]:

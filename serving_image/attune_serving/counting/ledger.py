@@ -41,6 +41,15 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """Why a claim is not granted: whose it is, since when that one claims it, and the cell in which it counts."""
+
+    cell: Cell
+    owner: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class Counted:
     """Something that counts now."""
 
@@ -106,21 +115,21 @@ class Ledger:
                     break
         return found
 
-    def answered(self, peer: str, claims: Iterable[Claim], had: Mapping[Key, Cell]) -> None:
-        """What the peer said: it keeps what is in `had`, in these cells; the rest is ours as far as it is concerned."""
+    def answered(self, peer: str, claims: Iterable[Claim], had: Mapping[Key, Kept]) -> None:
+        """What the peer said: what is in `had` is somebody else's; the rest is ours as far as it is concerned."""
         for claim in claims:
             key = (claim.metric, claim.unit)
             waiting = self._waiting.get(key)
             if key in had:
                 self._waiting.pop(key, None)
-                self._promised[key] = (peer, claim.since)
-                self._learn(key, had[key])
+                self._promised[key] = (had[key].owner, had[key].since)
+                self._learn(key, had[key].cell)
             elif waiting is not None and waiting.since == claim.since:
                 waiting.asked.add(peer)
 
-    def claimed(self, peer: str, claims: Iterable[Claim], now: float) -> dict[Key, Cell]:
-        """Another replica's claims: those that it must not count, with the cell in which they count. The rest is granted."""
-        had: dict[Key, Cell] = {}
+    def claimed(self, peer: str, claims: Iterable[Claim]) -> dict[Key, Kept]:
+        """Another replica's claims: those that it must not count, and whose they are. The rest is granted."""
+        had: dict[Key, Kept] = {}
         for claim in claims:
             key = (claim.metric, claim.unit)
             kept = self._kept(key, claim, peer)
@@ -128,22 +137,27 @@ class Ledger:
                 had[key] = kept
                 continue
             self._waiting.pop(key, None)
-            self._promised[key] = (peer, now)
+            self._promised[key] = (peer, claim.since)
             self._learn(key, claim.cell)
         return had
 
-    def _kept(self, key: Key, claim: Claim, peer: str) -> Cell | None:
-        """The cell in which it counts without that peer; None: it may have it."""
-        if self._promised.get(key, ("", 0.0))[0] == peer:
-            return None  # its first question was heard, and our answer lost
+    def _kept(self, key: Key, claim: Claim, peer: str) -> Kept | None:
+        """Whose it is, if not that peer's; None: it may have it.
+
+        What was promised to one claim goes over to an earlier one: who made the later claim must ask the earlier one, too, and is refused.
+        """
+        promised = self._promised.get(key)
+        if promised is not None:
+            owner, since = promised
+            return None if owner == peer or (claim.since, peer) < (since, owner) else Kept(claim.cell, owner, since)
         metric, unit = key
         if metric == EXPOSURE and unit in self._known:
-            return self._cells[self._known[unit]]
+            return Kept(self._cells[self._known[unit]], self._replica, 0.0)
         if metric != EXPOSURE and unit in self._valued.get(metric, ()):
-            return claim.cell
+            return Kept(claim.cell, self._replica, 0.0)
         mine = self._waiting.get(key)
         if mine is not None and mine.cell is not None and (mine.since, self._replica) < (claim.since, peer):
-            return mine.cell
+            return Kept(mine.cell, self._replica, mine.since)
         return None
 
     # ---- counting
@@ -176,7 +190,7 @@ class Ledger:
                 continue
             number = self._known.get(key[1])
             if number is None:
-                if now - waiting.since >= LONGEST_WAIT:
+                if now - waiting.since >= 2 * LONGEST_WAIT:
                     self._ignore(key, "unexposed")
             elif self._cells[number].arm != waiting.arm:
                 self._ignore(key, "moved")  # answered by B after the split was raised, and counted in A before

@@ -1,7 +1,7 @@
 """The other replicas of this Retriever: who they are, and what they say. Plain HTTP between Pods; whoever is silent is asked again.
 
 POST /v1/peer/claims   {"run", "replica", "claims": [[metric, unit, arm, split, since], …]}
-                       → {"known", "had": [[metric, unit, arm, split], …]}
+                       → {"known", "had": [[metric, unit, arm, split, owner, since], …]}
 GET  /v1/peer/units    ?run=…  → {"ledger", "exposed", "valued"}, as `Ledger.dump`; {"ledger": null}: nothing known
 """
 
@@ -12,7 +12,7 @@ import httpx
 import orjson
 import structlog
 
-from attune_serving.counting.ledger import Cell, Claim, Key
+from attune_serving.counting.ledger import Cell, Claim, Kept, Key
 
 log = structlog.get_logger(__name__)
 CALL_SECONDS, DUMP_SECONDS = 2.0, 30.0
@@ -42,20 +42,24 @@ class Peers:
             return
         try:
             found = orjson.loads(text)
-            self._known = self._others({str(name): str(address) for name, address in found.items()})
+            if found:  # an empty list would be about other Pods than these
+                self._known = self._others({str(name): str(address) for name, address in found.items()})
         except (orjson.JSONDecodeError, AttributeError) as error:
             log.warning("the other replicas cannot be read", problem=str(error))
 
     def _others(self, everyone: Mapping[str, str]) -> dict[str, str]:
         return {name: address for name, address in everyone.items() if name != self.replica}
 
-    async def claim(self, address: str, run: str, claims: Sequence[Claim]) -> dict[Key, Cell] | None:
-        """What that replica keeps; None: it is silent, or does not know of the test yet."""
+    async def claim(self, address: str, run: str, claims: Sequence[Claim]) -> dict[Key, Kept] | None:
+        """What is somebody else's; None: it is silent. One that does not know of the test yet learns all from us before it counts."""
         rows = [[c.metric, c.unit, c.cell.arm, c.cell.split, c.since] for c in claims]
         answer = await self._call("POST", address, "claims", {"run": run, "replica": self.replica, "claims": rows})
-        if answer is None or not answer.get("known"):
+        if answer is None:
             return None
-        return {(metric, unit): Cell(arm, split) for metric, unit, arm, split in answer["had"]}
+        try:
+            return {(row[0], row[1]): Kept(Cell(row[2], row[3]), row[4], row[5]) for row in answer["had"]}
+        except (KeyError, IndexError, TypeError):
+            return None
 
     async def units(self, address: str, run: str) -> dict[str, Any] | None:
         """All that it knows, as `Ledger.dump`; {"ledger": None} if that is nothing; None: it is silent."""
@@ -86,5 +90,5 @@ def claims_of(rows: Sequence[Sequence[Any]]) -> list[Claim]:
     ]
 
 
-def rows_of(had: dict[Key, Cell]) -> list[list[Any]]:
-    return [[metric, unit, cell.arm, cell.split] for (metric, unit), cell in had.items()]
+def rows_of(had: dict[Key, Kept]) -> list[list[Any]]:
+    return [[*key, kept.cell.arm, kept.cell.split, kept.owner, kept.since] for key, kept in had.items()]

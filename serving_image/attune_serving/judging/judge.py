@@ -31,7 +31,9 @@ CHECK = (
 
 
 class JudgeError(Exception):
-    """The judge gave no judgement; the message says what it gave."""
+    """The judge gave no judgement; the message says what it gave. `tokens`: what that cost."""
+
+    tokens: int = 0
 
 
 class Busy(Exception):
@@ -52,8 +54,13 @@ async def faithfulness(client: httpx.AsyncClient, judge: ServedJudge, query: str
     answer, spent = await _asked(client, judge, ANSWER, f"Passages:\n{context}\n\nQuestion: {query}")
     if answer.strip().rstrip(".").upper() == NO_ANSWER:
         return Judgement(0.0, spent)
-    told, more = await _asked(client, judge, CHECK, f"Passages:\n{context}\n\nAnswer: {answer}")
-    return Judgement(score_of(told), spent + more)
+    try:
+        told, more = await _asked(client, judge, CHECK, f"Passages:\n{context}\n\nAnswer: {answer}")
+        spent += more
+        return Judgement(score_of(told), spent)
+    except JudgeError as error:
+        error.tokens = spent
+        raise
 
 
 def score_of(told: str) -> float:

@@ -48,10 +48,13 @@ class Sampler:
     def offer(self, judge: ServedJudge | None, everyone: Sequence[Assignment], query: str, hits: Sequence[Hit]) -> None:
         """A search was answered. Costs nothing unless it takes part in a test, and there is a judge."""
         tested = tuple(by for by in everyone if by.unit is not None)
-        if judge is None or not tested or not hits:
+        if judge is None or not tested:
             return
         unit = tested[0].unit or 0
         if unit in self._seen or not is_sampled(unit, judge.share):
+            return
+        if not hits:
+            self._tell(tested, 0.0)  # nothing was found, so nothing is supported; no need to ask
             return
         if self._budget is None or self._budget.judge != judge:
             self._budget = Budget(judge)
@@ -82,6 +85,7 @@ class Sampler:
                 found = await faithfulness(self._client, budget.judge, case.query, case.passages)
             except JudgeError as error:
                 log.warning("no judgement", problem=str(error))
+                budget.spend(error.tokens)
                 self.metrics.judgements.labels("failed").inc()
                 continue
             except Exception:
@@ -91,5 +95,8 @@ class Sampler:
             budget.spend(found.tokens)
             self.metrics.judgements.labels("judged").inc()
             self.metrics.judge_tokens.inc(found.tokens)
-            for by in case.everyone:
-                self.judged(by, FAITHFULNESS, found.score)
+            self._tell(case.everyone, found.score)
+
+    def _tell(self, everyone: tuple[Assignment, ...], score: float) -> None:
+        for by in everyone:
+            self.judged(by, FAITHFULNESS, score)

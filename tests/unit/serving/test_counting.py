@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune.contract import ModelType, ServedModel, ServedSplit, ServedVersion, ServingConfig
-from attune_serving.assign import assign
-from attune_serving.counting.counter import Counter
+from attune_serving.assign import BUCKETS, assign, is_challenged
+from attune_serving.counting.counter import Counter, share_of
 from attune_serving.counting.journal import Journal
 from attune_serving.counting.ledger import EXPOSURE, LONGEST_WAIT, Cell, Claim, Ledger
 from attune_serving.counting.peers import Peers
@@ -52,8 +52,9 @@ def test_a_value_counts_once_for_a_query_that_was_seen_and_in_its_cell() -> None
 def test_a_value_without_a_request_is_dropped_in_the_end_and_said() -> None:
     ledger = Ledger("r0", 100)
     ledger.value(7, "B", "clicks", 1.0, 10)
-    assert counted(ledger, 10 + LONGEST_WAIT - 1) == []
-    assert counted(ledger, 10 + LONGEST_WAIT) == []
+    assert counted(ledger, 10 + 2 * LONGEST_WAIT - 1) == []
+    assert ledger.ignored == {}
+    assert counted(ledger, 10 + 2 * LONGEST_WAIT) == []
     assert ledger.ignored == {"unexposed": 1}
 
 
@@ -90,8 +91,8 @@ def test_of_two_claims_the_earlier_one_wins_on_both_sides() -> None:
     early.expose(7, A, {}, 10.0)
     late.expose(7, A, {}, 10.5)
     to_late, to_early = early.claims("r1", 10), late.claims("r0", 10)
-    late.answered("r0", to_early, early.claimed("r1", to_early, 11))
-    early.answered("r1", to_late, late.claimed("r0", to_late, 11))
+    late.answered("r0", to_early, early.claimed("r1", to_early))
+    early.answered("r1", to_late, late.claimed("r0", to_late))
     assert counted(early, 12, frozenset({"r1"})) == [(EXPOSURE, 7)]
     assert counted(late, 12, frozenset({"r0"})) == []
 
@@ -100,8 +101,8 @@ def test_an_answer_that_was_lost_costs_no_unit() -> None:
     one, other = Ledger("r0", 100), Ledger("r1", 100)
     one.expose(7, A, {}, 10)
     claims = one.claims("r1", 10)
-    other.claimed("r0", claims, 11)
-    assert other.claimed("r0", claims, 12) == {}
+    other.claimed("r0", claims)
+    assert other.claimed("r0", claims) == {}
 
 
 def test_a_full_ledger_takes_nothing_new_and_says_so() -> None:
@@ -150,7 +151,7 @@ class World:
                 if peer == name or self.rng.random() < 0.2:  # the question is lost
                     continue
                 claims = ledger.claims(peer, 5)
-                had = other.claimed(name, claims, self.now)
+                had = other.claimed(name, claims)
                 if self.rng.random() > 0.2:  # or the answer is
                     ledger.answered(peer, claims, had)
 
@@ -304,11 +305,28 @@ async def test_errors_and_latency_come_with_the_first_request_and_what_clients_d
     await counter.tick()
     await counter.tick()
     run = next(iter(counter.runs()))
-    values = {metric: (s.count, s.plus) for (_, metric), s in run.totals.values.items()}
-    assert sum(run.totals.units.values()) == 2
-    assert values["error"] == (2, 1.0)
-    assert values["clicks"] == (1, 1.0)
-    assert values["latency"] == (1, pytest.approx(math.log(20)))
+    values = {metric: (s.count, round(s.plus, 9)) for (_, metric), s in run.totals.values.items()}
+    assert sum(run.totals.units.values()) == 3
+    assert values == {"error": (3, 2.0), "clicks": (1, 1.0), "latency": (1, round(math.log(20), 9))}
+
+
+async def test_a_split_that_was_away_for_a_moment_is_counted_on(tmp_path: Path) -> None:
+    counter = new_counter(tmp_path, "p1", [1000.0])
+    for told in (config(), config().model_copy(update={"embedding": ServedModel(active="v1")}), config()):
+        counter.configured(told)
+        ask(counter, f"query {told.embedding}", config())
+    await counter.tick()
+    assert sum(next(iter(counter.runs())).totals.units.values()) == 1
+    ask(counter, "another", config())
+    await counter.tick()
+    assert sum(next(iter(counter.runs())).totals.units.values()) == 2
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.00011, 0.07, 0.9999])
+def test_the_share_of_a_label_is_the_one_that_is_served(fraction: float) -> None:
+    split = ServedSplit(test="t", challenger="v2", fraction=fraction, salt="s")
+    served = sum(is_challenged(split, unit) for unit in range(BUCKETS))
+    assert float(share_of(split)) == served / BUCKETS
 
 
 async def test_garbage_of_a_peer_is_refused_and_an_unknown_test_is_said_to_be_so(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Both read the same objects and must come to the same answer, so the rules stand 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from attune.api import ABTest, ABTestPhase, ModelVersion, Retriever, TestOutcome, conditions
+from attune.api import ABTest, ABTestPhase, ModelVersion, Retriever, TestOutcome, VersionStage, conditions
 from attune.contract import ModelType
 from attune.decide import retention
 from attune.decide.gates import Problem
@@ -90,11 +90,13 @@ def a_not_active(entry: Entry) -> Problem | None:
 
 def not_servable(entry: Entry) -> Problem | None:
     version = entry.challenger
-    if version is None or (retention.could_serve(version) and version.status.artifact is not None):
+    if version is None:
         return None
     name, status = version.metadata.name, version.status
-    if conditions.is_true(status.conditions, "RolledBack"):
+    if entry.retriever.status.is_quarantined(name) or conditions.is_true(status.conditions, "RolledBack"):
         return Problem("Quarantined", f"{name} was rolled back: {status.notes}; a test is no way around that")
+    if not_yet(version) or (retention.could_serve(version) and status.artifact is not None):
+        return None
     stage = "being deleted" if status.retirement is not None else status.stage.value if status.stage else "not started"
     why = f" ({status.notes})" if status.notes else ""
     return Problem("NotStaged", f"{name} is {stage}{why}; only a staged version can be tested")
@@ -113,6 +115,11 @@ REFUSALS: tuple[Callable[[Entry], Problem | None], ...] = (
 def problem_of(entry: Entry) -> Problem | None:
     """The first rule that refuses."""
     return next((problem for rule in REFUSALS if (problem := rule(entry))), None)
+
+
+def not_yet(version: ModelVersion) -> bool:
+    """Still on its way to be staged: waited for, as it may be the very test that its TrainingJob made."""
+    return version.status.stage in {None, VersionStage.TRAINING, VersionStage.EVALUATING}
 
 
 def wants_to_run(test: ABTest) -> bool:
@@ -136,6 +143,7 @@ def in_line(
         and outcome_of(retriever, test) is None
         and problem_of(entry := Entry(test, retriever, versions)) is None
         and entry.challenger is not None
+        and not not_yet(entry.challenger)
         and entry.challenger.spec.type is model_type
     ]
     return tuple(sorted(waiting, key=lambda t: (t.metadata.creation_timestamp or "", t.metadata.name)))

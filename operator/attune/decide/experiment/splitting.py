@@ -30,7 +30,7 @@ from attune.decide.promotion import Request
 from attune.observation import SeenRetriever
 
 Step = tuple[RetrieverStatus, tuple[Event, ...]]
-MOST_OUTCOMES = 6
+MOST_OUTCOMES = 4
 
 
 def step(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Step:
@@ -130,6 +130,8 @@ def _take_away(seen: SeenRetriever, model_type: ModelType, why: str) -> Step:
 
 def _asks_for_promotion(test: ABTest) -> bool:
     asked = test.status.promotion
+    if test.spec.cancel:
+        return False
     return test.status.phase is ABTestPhase.CONCLUDED and asked is not None and asked.result is PromotionResult.PENDING
 
 
