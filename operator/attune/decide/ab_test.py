@@ -25,7 +25,7 @@ from attune.contract import ModelType
 from attune.decide import retention
 from attune.decide.conditions import Said, said
 from attune.decide.decision import NOTHING, Decision, Event
-from attune.decide.experiment import challengers, schedule
+from attune.decide.experiment import brevity, challengers, schedule
 from attune.decide.experiment.challengers import FINAL, Entry
 from attune.decide.experiment.look import Reading, look_at
 from attune.decide.experiment.verdict import Verdict, verdict
@@ -199,7 +199,12 @@ def _judge(seen: SeenABTest, now: datetime) -> Decision:
     found = verdict(reading, test, last=now >= schedule.ends_at(test))
     status = _read(seen, seen.samples, reading, found, now)
     if found.winner is None:
-        running = said(status, Said("Complete", False, found.reason, found.message), test.metadata.generation, now)
+        running = said(
+            status,
+            Said("Complete", False, found.reason, brevity.sentence(found.message)),
+            test.metadata.generation,
+            now,
+        )
         later = schedule.until_next(test.model_copy(update={"status": running}), now)
         return Decision(status=running, requeue_after=later)
     return _conclude(seen, status, found, now)
@@ -224,26 +229,28 @@ def _read(seen: SeenABTest, samples: Samples, reading: Reading, found: Verdict, 
     status = _status(
         seen,
         reason=found.reason,
-        message=found.message,
-        recommendation=found.recommendation,
+        message=brevity.sentence(found.message),
+        recommendation=brevity.sentence(found.recommendation),
         looked_at=now,
         samples_a=reading.samples_a,
         samples_b=reading.samples_b,
-        metrics_a=reading.metrics_a,
-        metrics_b=reading.metrics_b,
-        p_values=reading.p_values or None,
-        lowest_p_values=reading.lowest_p_values or None,
-        intervals=reading.intervals or None,
+        metrics_a=brevity.arm(reading.metrics_a),
+        metrics_b=brevity.arm(reading.metrics_b),
+        p_values=brevity.numbers(reading.p_values),
+        lowest_p_values=brevity.numbers(reading.lowest_p_values),
+        intervals=brevity.intervals(reading.intervals),
         confidence=reading.confidence,
         sample_ratio_p_value=reading.sample_ratio_p_value,
         planned_looks=reading.planned_looks or None,
-        looks=schedule.thinned((*(test.status.looks or ()), reading.look)),
+        looks=schedule.thinned((*(test.status.looks or ()), brevity.look(reading.look))),
     )
     generation = test.metadata.generation
     noted = Said("MetricsUnavailable", False, "Noted" if samples.notes else "Read", "; ".join(samples.notes) or "read")
     status = said(status, noted, generation, now)
     if found.sample_ratio_mismatch or any(c.type == "SampleRatioMismatch" for c in status.conditions or ()):
-        what = found.message if found.sample_ratio_mismatch else "the arms have the shares they should"
+        what = (
+            brevity.sentence(found.message) if found.sample_ratio_mismatch else "the arms have the shares they should"
+        )
         told = Said("SampleRatioMismatch", found.sample_ratio_mismatch, "ChiSquare", what)
         status = said(status, told, generation, now)
     return status
@@ -261,13 +268,15 @@ def _conclude(seen: SeenABTest, status: ABTestStatus, found: Verdict, now: datet
             "phase": ABTestPhase.CONCLUDED,
             "winner": found.winner,
             "reason": found.reason,
-            "message": found.message,
-            "recommendation": found.recommendation,
+            "message": brevity.sentence(found.message),
+            "recommendation": brevity.sentence(found.recommendation),
             "concluded_at": now,
             "promotion": promotion,
         }
     )
-    ended = said(ended, Said("Complete", True, found.reason, found.message), test.metadata.generation, now)
+    ended = said(
+        ended, Said("Complete", True, found.reason, brevity.sentence(found.message)), test.metadata.generation, now
+    )
     winner = found.winner.value if found.winner else ""
     return Decision(status=ended, events=(Event("Concluded", f"winner: {winner}. {found.recommendation}"),))
 

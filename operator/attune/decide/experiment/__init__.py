@@ -5,5 +5,6 @@ splitting        the Retriever's side: load the challenger, split, promote the w
 schedule         when a test is looked at, and when it ends
 look             one look: the numbers
 verdict          who won, or why nobody has yet; recommendation: the words
+brevity          how little of a look is stored
 statistics       the formulas, each with its source
 """
