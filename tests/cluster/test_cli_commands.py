@@ -265,7 +265,7 @@ def test_diff_shows_configuration_data_and_metrics_with_intervals(still: World) 
 
 def test_logs_follow_a_run_through_all_its_pods(still: World) -> None:
     folder = still.cluster.claim_folder(still.namespace, "store")
-    (folder / "behaviour.json").write_text('{"prepare": {"seconds": 1}, "train": {"seconds": 2}}')
+    (folder / "behaviour.json").write_text('{"prepare": {"seconds": 6}, "train": {"seconds": 2}}')
     still.apply(yaml.safe_dump(training_job("followed")))
     still.until("tj", "followed", lambda s: s.get("attempts"))
     done = still.attune.ok("logs", "followed", "-f")
