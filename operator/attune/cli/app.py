@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from attune import __version__
+from attune.cli.ab_tests.commands import test_app
 from attune.cli.options import (
     Context,
     Format,
@@ -22,7 +23,6 @@ from attune.cli.options import (
     where,
     write,
 )
-from attune.cli.testing import test_app
 
 app = typer.Typer(
     name="attune",

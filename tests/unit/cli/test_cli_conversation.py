@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -16,11 +16,11 @@ from aiohttp import web
 from attune.api import Retriever
 from attune.cli import logs, registry, searching
 from attune.cli.session import Problem, Session, guarded
-from attune.cluster.client import KubernetesCluster
 from attune.cluster.connect import Connection
 from attune.cluster.transport import Transport
 from attune.errors import Forbidden, NotFound, StartError, Unavailable
 
+Listen = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 SERVING = {"attune.dev/retriever": "news", "attune.dev/component": "serving"}
 PROXY = "/api/v1/namespaces/team/services/news-serving:http/proxy/v1/search"
 FOUND = {"model": "emb-v1", "index": "news_1", "data": [{"id": "d1", "score": 1.0, "title": "t", "content": "c"}]}
@@ -74,22 +74,10 @@ def a_pod(name: str = "p0", ip: str = "10.0.0.7", *, ready: bool = True) -> dict
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
+async def server(listen: Listen) -> Server:
     made = Server()
-    runner = web.ServerRunner(web.Server(made.handle))
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def session(server: Server) -> AsyncIterator[Session]:
-    transport = Transport(Connection(server.url))
-    yield Session("team", transport, KubernetesCluster(transport))
-    await transport.close()
+    made.url = await listen(made.handle)
+    return made
 
 
 # ---- search

@@ -8,29 +8,20 @@ import math
 import random
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from io import StringIO
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
-from rich.console import Console
 
-from attune.cli import growth, plan_screen, planning, traffic
+from ab_test_objects import drawn
+from attune.cli.ab_tests import growth, plan_screen, planning, traffic
 from attune.cli.session import Problem, Session
-from attune.cluster.client import KubernetesCluster
-from attune.cluster.connect import Connection
-from attune.cluster.transport import Transport
 from attune.contract import HourOfTraffic, TrafficReport
 from attune_serving.traffic import Traffic
 
+Listen = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 SERVING = {"attune.dev/retriever": "news", "attune.dev/component": "serving"}
-
-
-def drawn(what: Any) -> str:
-    out = StringIO()
-    Console(file=out, width=120, highlight=False, markup=False, emoji=False).print(what)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
 class Server:
@@ -58,21 +49,10 @@ class Server:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
+async def server(listen: Listen) -> Server:
     made = Server()
-    runner = web.ServerRunner(web.Server(made.handle))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def session(server: Server) -> AsyncIterator[Session]:
-    transport = Transport(Connection(server.url))
-    yield Session("team", transport, KubernetesCluster(transport))
-    await transport.close()
+    made.url = await listen(made.handle)
+    return made
 
 
 # ---- the traffic

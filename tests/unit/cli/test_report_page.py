@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from attune.cli import report, test_view
+from attune.cli.ab_tests import report
+from attune.cli.ab_tests import view as views
 from attune.cli.session import Problem
 
 NOW = datetime(2026, 3, 15, 12, 0, tzinfo=UTC)
@@ -72,7 +73,7 @@ def an_ab_test(looks: int = 12, name: str = "news-v7", **status: Any) -> dict[st
 
 
 def the_view(**more: Any) -> dict[str, Any]:
-    return test_view.show_view(an_ab_test(**more))
+    return views.show_view(an_ab_test(**more))
 
 
 def the_page(**more: Any) -> str:
@@ -201,7 +202,7 @@ def test_a_test_with_hardly_any_look_has_a_page_too(looks: int) -> None:
 def test_a_test_of_which_nothing_is_known_has_a_page_too() -> None:
     bare = an_ab_test()
     bare["status"] = {}
-    read = Reader(report.page(test_view.show_view(bare), NOW))
+    read = Reader(report.page(views.show_view(bare), NOW))
     assert "Nothing can be said yet." in read.text
     assert "the active version" in read.text
     assert (read.open, read.wrong) == ([], [])
@@ -256,7 +257,6 @@ def test_another_file_is_never_written_over_unless_that_is_said(tmp_path: Path) 
         report.write(the_view(), NOW, path, force=False)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 def test_a_full_disk_is_one_clear_line() -> None:
     with pytest.raises(Problem, match="/dev/full cannot be written: No space left on device; choose another place"):
         report.write(the_view(), NOW, Path("/dev/full"), force=False)

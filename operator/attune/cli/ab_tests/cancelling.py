@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from attune.cli.ab_tests.view import TERMINAL, phase_of
 from attune.cli.moving import ASKED, LOOK_SECONDS, TIMEOUT
 from attune.cli.session import FAILED, OK, TIMED_OUT, Problem, Say, Session
-from attune.cli.test_view import TERMINAL, phase_of
 from attune.errors import ClusterError
 from attune.objects import Manifest
 

@@ -1,11 +1,11 @@
-"""A plan as text on a terminal. Called by `testing`; the values are of `planning`."""
+"""A plan as text on a terminal. Called by `commands`; the values are of `planning`."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from attune.api.display import percent, span
-from attune.cli.planning import max_duration
+from attune.cli.ab_tests.planning import max_duration
 from attune.cli.view import View
 
 _ENDS = {

@@ -44,11 +44,12 @@ def list_tests(
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """All tests of the namespace, the newest first."""
-    from attune.cli import test_screen, test_view
+    from attune.cli.ab_tests import screen
+    from attune.cli.ab_tests import view as views
     from attune.cli.session import run
 
-    found = test_view.list_view(run(where(namespace, context, kubeconfig), lambda s: s.all_of("ABTest")))
-    write(found, output, lambda _: test_screen.listing(found, datetime.now(UTC)))
+    found = views.list_view(run(where(namespace, context, kubeconfig), lambda s: s.all_of("ABTest")))
+    write(found, output, lambda _: screen.listing(found, datetime.now(UTC)))
 
 
 @test_app.command()
@@ -60,11 +61,12 @@ def show(
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """One screen: phase, arms, metrics with intervals and what they mean, what to do, and the primary metric over time."""
-    from attune.cli import test_screen, test_view
+    from attune.cli.ab_tests import screen
+    from attune.cli.ab_tests import view as views
     from attune.cli.session import run
 
-    found = test_view.show_view(run(where(namespace, context, kubeconfig), lambda s: s.get("ABTest", name)))
-    write(found, output, lambda console: test_screen.screen(found, datetime.now(UTC), console.width))
+    found = views.show_view(run(where(namespace, context, kubeconfig), lambda s: s.get("ABTest", name)))
+    write(found, output, lambda console: screen.screen(found, datetime.now(UTC), console.width))
 
 
 @test_app.command()
@@ -77,11 +79,12 @@ def report(
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """The same as one HTML page that needs nothing else: to send, to keep, to read on a telephone."""
-    from attune.cli import report, test_view
+    from attune.cli.ab_tests import report
+    from attune.cli.ab_tests import view as views
     from attune.cli.session import Session, run
 
     async def work(session: Session) -> tuple[Path, int]:
-        found = test_view.show_view(await session.get("ABTest", name))
+        found = views.show_view(await session.get("ABTest", name))
         return report.write(found, datetime.now(UTC), output, force=force)
 
     path, size = run(where(namespace, context, kubeconfig), work)
@@ -99,7 +102,7 @@ def cancel(  # noqa: PLR0913  options of a command line
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """End a test: all queries go to A again. Exit code 1: it had ended otherwise; 3: no answer in time."""
-    from attune.cli import cancelling
+    from attune.cli.ab_tests import cancelling
     from attune.cli.session import run
 
     asked = cancelling.Asked(name, wait, timeout)
@@ -145,9 +148,9 @@ def plan(  # noqa: PLR0913  options of a command line
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """How many distinct queries a test needs, and how many days the Retriever's traffic takes for them."""
-    from attune.cli import plan_screen, planning
+    from attune.cli.ab_tests import plan_screen, planning
+    from attune.cli.ab_tests.traffic import Found, traffic_of
     from attune.cli.session import Session, guarded, run
-    from attune.cli.traffic import Found, traffic_of
 
     asked = planning.Asked(
         planning.Goal(effect, metric_sd, baseline, relative), method.value, split, alpha, power, metrics

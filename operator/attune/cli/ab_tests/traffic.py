@@ -1,4 +1,4 @@
-"""The traffic of a Retriever, as every one of its serving Pods tells it (GET /v1/traffic). Called by `testing`; foreseen by `growth`."""
+"""The traffic of a Retriever, as every one of its serving Pods tells it (GET /v1/traffic). Called by `commands`; foreseen by `growth`."""
 
 import asyncio
 import ipaddress
@@ -9,7 +9,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from attune.api import labels
-from attune.cli import growth
+from attune.cli.ab_tests import growth
 from attune.cli.session import Session
 from attune.cli.view import View
 from attune.contract import TrafficReport

@@ -1,23 +1,27 @@
-"""The numbers of an A/B test in words, the same on the screen and on the page. Pure; the values come from `test_view`."""
+"""The numbers of an A/B test in words, the same on the screen and on the page. Pure; the values come from `view`."""
 
 import math
 from collections.abc import Callable
 from datetime import datetime
 
 from attune.api.display import percent, span
-from attune.cli import test_view as tv
+from attune.cli.ab_tests import view as views
 from attune.cli.view import View
+from attune.contract.counting import ERROR, LATENCY
+from attune.decide.experiment.statistics.sample_ratio import MISMATCH
 
 MEANINGS = {
-    tv.BETTER: "better",
-    tv.WORSE: "worse",
-    tv.OPEN: "open",
-    tv.WITHIN: "within margin",
-    tv.HARMED: "harmed",
-    tv.NO_VALUES: "no values",
-    tv.NOT_TESTED: "not tested",
+    views.BETTER: "better",
+    views.WORSE: "worse",
+    views.OPEN: "open",
+    views.WITHIN: "within margin",
+    views.HARMED: "harmed",
+    views.NO_VALUES: "no values",
+    views.NOT_TESTED: "not tested",
 }
 NOTHING = "-"
+INSTALL = "pip install 'attune[operator,report]'"
+"""What brings the libraries of the plot and of the page."""
 _MOST_DECIMALS = 6
 _SECONDS = (("days", 86400.0, 48 * 3600.0), ("hours", 3600.0, 2 * 3600.0), ("minutes", 60.0, 0.0))
 """Unit of the time axis, its seconds, and from how long a test on."""
@@ -28,9 +32,9 @@ def arm(metric: View, which: str) -> str:
     found = metric[which]
     if found is None:
         return NOTHING
-    if metric["name"] == tv.LATENCY:
+    if metric["name"] == LATENCY:
         return f"{found['value']:.1f} ms" if found["value"] < 1000 else f"{found['value']:,.0f} ms"
-    return f"{100 * found['value']:.2f}%" if metric["name"] == tv.ERROR else f"{found['value']:.{decimals(metric)}f}"
+    return f"{100 * found['value']:.2f}%" if metric["name"] == ERROR else f"{found['value']:.{decimals(metric)}f}"
 
 
 def tail(metric: View, which: str) -> str | None:
@@ -42,10 +46,10 @@ def tail(metric: View, which: str) -> str | None:
 def changes(metric: View) -> list[tuple[str, str]]:
     """Change and its interval, `+0.021` and `(-0.035 to +0.077)`: absolute, and relative to A; one where the other says nothing."""
     found, absolute = [], [metric[k] for k in ("difference", "low", "high")]
-    if metric["difference"] is not None and metric["name"] == tv.ERROR:
+    if metric["difference"] is not None and metric["name"] == ERROR:
         value, low, high = (_form(None if v is None else 100 * v, "+.2f") for v in absolute)
         found.append(_interval(f"{value} points", low, high))
-    elif metric["difference"] is not None and metric["name"] != tv.LATENCY:
+    elif metric["difference"] is not None and metric["name"] != LATENCY:
         found.append(_interval(*(_form(v, f"+.{decimals(metric)}f") for v in absolute)))
     if metric["percent"] is not None:
         found.append(_interval(*(_form(metric[k], "+.1f", "%") for k in ("percent", "lowPercent", "highPercent"))))
@@ -78,10 +82,10 @@ def p_value(value: float | None) -> str:
 def meaning(metric: View) -> str:
     """In words, with the margin of a guardrail."""
     words = MEANINGS[metric["meaning"]]
-    if metric["margin"] is None or metric["meaning"] == tv.NO_VALUES:
+    if metric["margin"] is None or metric["meaning"] == views.NO_VALUES:
         return words
     margin = percent(round(100 * metric["margin"], 6))
-    return words + {tv.WITHIN: f" of {margin}", tv.HARMED: f" beyond {margin}"}.get(
+    return words + {views.WITHIN: f" of {margin}", views.HARMED: f" beyond {margin}"}.get(
         metric["meaning"], f", margin {margin}"
     )
 
@@ -132,7 +136,7 @@ def sample_ratio(view: View) -> str | None:
     p = view["sampleRatioPValue"]
     if p is None:
         return None
-    if p < tv.MISMATCH:
+    if p < MISMATCH:
         return f"p {p_value(p)}: the arms do not get the shares that they should; nothing is decided"
     return f"p {p_value(p)}: the arms get the shares that they should"
 
@@ -148,8 +152,8 @@ def rules(view: View) -> str:
 
 def plot_title(view: View) -> str:
     """Of the plot of the primary metric."""
-    metric = tv.primary(view)
-    unit = " in percent" if tv.in_percent(view) else ""
+    metric = views.primary(view)
+    unit = " in percent" if views.in_percent(view) else ""
     return f"{metric['name']}: B minus A{unit}, with its {level(metric)} interval at each look ({wanted(metric)})"
 
 
@@ -176,7 +180,7 @@ def unit_of(seconds: float) -> tuple[str, float]:
 
 def axis_label(view: View) -> Callable[[float], str]:
     """Numbers beside the vertical axis."""
-    unit = "%" if tv.in_percent(view) else ""
+    unit = "%" if views.in_percent(view) else ""
     return lambda value: f"{value:+.3g}{unit}" if value else f"0{unit}"
 
 

@@ -11,16 +11,15 @@ from typing import Any
 
 from attune.api.values import parse_duration
 from attune.cli.view import View
+from attune.contract.counting import ERROR, LATENCY
 from attune.decide.experiment.statistics.multiplicity import interval_alpha
 from attune.objects import Manifest
 
 BETTER, WORSE, OPEN, WITHIN, HARMED = "better", "worse", "open", "withinMargin", "harmed"
 NO_VALUES, NOT_TESTED = "noValues", "notTested"
-LATENCY, ERROR = "latency", "error"
 TERMINAL = {"Concluded", "Cancelled", "Failed"}
 ATTENTION = ("MetricsUnavailable", "SampleRatioMismatch")
 """Conditions of an ABTest that are bad news when they are True."""
-MISMATCH = 0.001
 DEFAULTS = {"method": "sequential", "alpha": 0.05, "correction": "holm"}
 _RELATIVE_FROM = 3.0
 """Standard errors that A's mean must be away from 0 for a relative change to mean something."""

@@ -1,14 +1,14 @@
 """`attune test plan`: how many distinct queries a test needs, and how many days the Retriever's traffic takes for them. Pure.
 
-What is asked comes in the words of a metric (`Goal`); statistics think in standard deviations. Called by `testing`.
+What is asked comes in the words of a metric (`Goal`); statistics think in standard deviations. Called by `commands`.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from attune.cli.ab_tests.traffic import Found
 from attune.cli.session import Problem
-from attune.cli.traffic import Found
 from attune.cli.view import View
 from attune.decide.experiment.statistics.multiplicity import interval_alpha
 from attune.decide.experiment.statistics.planning import (

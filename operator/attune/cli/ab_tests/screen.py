@@ -1,4 +1,4 @@
-"""An A/B test as text on a terminal of 80 columns and more, with a plot by plotext where that is installed. Called by `testing`."""
+"""An A/B test as text on a terminal of 80 columns and more, with a plot by plotext where that is installed. Called by `commands`."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -10,11 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from attune.api.display import percent, span
-from attune.cli import test_view, test_words
+from attune.cli.ab_tests import view as views
+from attune.cli.ab_tests import words
 from attune.cli.render import ago
 from attune.cli.view import View
+from attune.decide.experiment.statistics.sample_ratio import MISMATCH
 
-INSTALL = "pip install 'attune[operator,report]'"
 STYLES = {"better": "green", "withinMargin": "green", "worse": "bold red", "harmed": "bold red", "noValues": "yellow"}
 PHASES = {
     "Running": "bold green",
@@ -63,12 +64,12 @@ def screen(view: View, now: datetime, width: int) -> RenderableType:
 
 def _arms(view: View, now: datetime) -> Table:
     grid = _grid()
-    grid.add_row("phase", Text(test_words.phase(view, now), PHASES.get(view["phase"], "")))
+    grid.add_row("phase", Text(words.phase(view, now), PHASES.get(view["phase"], "")))
     if view["message"] and view["message"] not in (view["recommendation"] or ""):
         grid.add_row("", view["message"])
-    for arm, share, samples in zip("ab", test_words.shares(view), (view["samplesA"], view["samplesB"]), strict=True):
-        text = Text.assemble((test_words.version(view, arm), "bold"), f", {share} of the queries, ")
-        grid.add_row(arm.upper(), text.append(test_words.count(samples)))
+    for arm, share, samples in zip("ab", words.shares(view), (view["samplesA"], view["samplesB"]), strict=True):
+        text = Text.assemble((words.version(view, arm), "bold"), f", {share} of the queries, ")
+        grid.add_row(arm.upper(), text.append(words.count(samples)))
     return grid
 
 
@@ -81,30 +82,30 @@ def _metrics(view: View, between: str) -> RenderableType:
             Text.assemble((metric["name"], "bold"), (f"\n{metric['role']}", "dim")),
             _both(metric, "a"),
             _both(metric, "b"),
-            "\n".join(between.join(filter(None, change)) for change in test_words.changes(metric)),
-            test_words.p_value(metric["p"]),
-            Text(test_words.meaning(metric), STYLES.get(metric["meaning"], "")),
+            "\n".join(between.join(filter(None, change)) for change in words.changes(metric)),
+            words.p_value(metric["p"]),
+            Text(words.meaning(metric), STYLES.get(metric["meaning"], "")),
         )
     return table
 
 
 def _both(metric: View, arm: str) -> str:
-    return "\n".join(filter(None, (test_words.arm(metric, arm), test_words.tail(metric, arm))))
+    return "\n".join(filter(None, (words.arm(metric, arm), words.tail(metric, arm))))
 
 
 def _lines(view: View, now: datetime) -> Table:
     grid = _grid()
-    if (ratio := test_words.sample_ratio(view)) is not None:
-        grid.add_row("sample ratio", Text(ratio, "bold red" if view["sampleRatioPValue"] < test_view.MISMATCH else ""))
+    if (ratio := words.sample_ratio(view)) is not None:
+        grid.add_row("sample ratio", Text(ratio, "bold red" if view["sampleRatioPValue"] < MISMATCH else ""))
     for problem in view["problems"]:
         text = Text.assemble((f"{problem['type']}: {problem['reason']}", "red"), f": {problem['message']}")
         grid.add_row("attention", text.append(f" (since {span_since(problem['since'], now)})", "dim"))
     if view["notes"]:
         grid.add_row("note", view["notes"])
-    grid.add_row("decided by", test_words.rules(view))
+    grid.add_row("decided by", words.rules(view))
     if view["lookedAt"]:
         grid.add_row("last look", ago(view["lookedAt"], now))
-    if (promotion := test_words.promotion(view)) is not None:
+    if (promotion := words.promotion(view)) is not None:
         grid.add_row("promotion", promotion)
     grid.add_row(
         "so", Text(view["recommendation"] or "nothing can be said yet", "bold" if view["recommendation"] else "")
@@ -121,20 +122,18 @@ def span_since(at: str, now: datetime) -> str:
 
 def plot(view: View, width: int) -> RenderableType:
     """The interval of the primary metric over time; a line that says how to get it where plotext is missing."""
-    looks = test_view.plotted(view)
+    looks = views.plotted(view)
     if not looks:
         return Text("no look at the primary metric has an interval yet", "dim")
     try:
         import plotext  # type: ignore[import-untyped]
     except ImportError:
-        return Text(f"the plot needs plotext: {INSTALL}", "yellow")
+        return Text(f"the plot needs plotext: {words.INSTALL}", "yellow")
     start = datetime.fromisoformat(view["startedAt"]) if view["startedAt"] else looks[0][0]
-    unit, seconds = test_words.unit_of((looks[-1][0] - start).total_seconds())
+    unit, seconds = words.unit_of((looks[-1][0] - start).total_seconds())
     times = [(at - start).total_seconds() / seconds for at, *_ in looks]
-    drawn = _drawn(plotext.figure, times, looks, min(width, WIDEST_PLOT), test_words.axis_label(view))
-    return Group(
-        Text(test_words.plot_title(view)), Text(drawn), Text(f"{unit} since the start; 0 is no difference", "dim")
-    )
+    drawn = _drawn(plotext.figure, times, looks, min(width, WIDEST_PLOT), words.axis_label(view))
+    return Group(Text(words.plot_title(view)), Text(drawn), Text(f"{unit} since the start; 0 is no difference", "dim"))
 
 
 def _drawn(
@@ -152,10 +151,10 @@ def _drawn(
         figure.draw(figure.segment((time, time), (low, high), marker="│"))
         if difference is not None:
             figure.draw(figure.signal([time], [difference], marker="●"))
-    across = test_words.ticks_between(0.0, times[-1])
+    across = words.ticks_between(0.0, times[-1])
     figure.ruler("x").lim(0.0, times[-1])
     figure.ruler("x").ticks(across, [f"{value:g}" for value in across])
-    up = test_words.ticks_between(min(0.0, *(low for _, _, low, _ in looks)), max(0.0, *(high for *_, high in looks)))
+    up = words.ticks_between(min(0.0, *(low for _, _, low, _ in looks)), max(0.0, *(high for *_, high in looks)))
     figure.ruler("y").ticks(up, [label(value) for value in up])
     drawn: str = figure.build().string()
     return Text.from_ansi(drawn).plain.rstrip()

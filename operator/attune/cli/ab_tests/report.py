@@ -1,4 +1,4 @@
-"""`attune test report`: an A/B test as one self-contained HTML page, drawn by matplotlib and jinja2. Called by `testing`.
+"""`attune test report`: an A/B test as one self-contained HTML page, drawn by matplotlib and jinja2. Called by `commands`.
 
 The page needs no script and nothing from elsewhere. Its text is escaped by jinja2; the plot is an inline SVG whose colours are those of
 the page, so that it is readable in the dark too.
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from attune import __version__
-from attune.cli import test_view, test_words
+from attune.cli.ab_tests import view as views
+from attune.cli.ab_tests import words
 from attune.cli.session import Problem
 from attune.cli.view import View
 
 TEMPLATE = "report.html.jinja"
-INSTALL = "pip install 'attune[operator,report]'"
 MARK = "attune-report"
 _HEAD_BYTES = 2000
 _SIZES = {"wide": (7.6, 3.3), "narrow": (3.7, 3.1)}
@@ -45,12 +45,12 @@ def page(view: View, now: datetime) -> str:
     )
     return environment.get_template(TEMPLATE).render(
         view=view,
-        words=test_words,
+        words=words,
         mark=mark(view),
         metrics=[metric | {"track": track(metric)} for metric in view["metrics"]],
-        plots={size: plot(view, size) for size in _SIZES} if test_view.plotted(view) else {},
-        looks=test_view.plotted(view),
-        axis=test_words.axis_label(view),
+        plots={size: plot(view, size) for size in _SIZES} if views.plotted(view) else {},
+        looks=views.plotted(view),
+        axis=words.axis_label(view),
         now=now,
         written=now.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,
@@ -58,7 +58,7 @@ def page(view: View, now: datetime) -> str:
 
 
 def _missing(what: str) -> Problem:
-    return Problem(f"the report needs {what}: {INSTALL}")
+    return Problem(f"the report needs {what}: {words.INSTALL}")
 
 
 def mark(view: View) -> str:
@@ -106,9 +106,9 @@ def plot(view: View, size: str) -> str:
 
 
 def _draw(axes: Any, view: View) -> None:
-    looks, label = test_view.plotted(view), test_words.axis_label(view)
+    looks, label = views.plotted(view), words.axis_label(view)
     start = datetime.fromisoformat(view["startedAt"]) if view["startedAt"] else looks[0][0]
-    unit, seconds = test_words.unit_of((looks[-1][0] - start).total_seconds())
+    unit, seconds = words.unit_of((looks[-1][0] - start).total_seconds())
     times = [(at - start).total_seconds() / seconds for at, *_ in looks]
     lows, highs = [low for _, _, low, _ in looks], [high for *_, high in looks]
     known = [(time, look[1]) for time, look in zip(times, looks, strict=True) if look[1] is not None]
@@ -117,9 +117,9 @@ def _draw(axes: Any, view: View) -> None:
     axes.vlines(times, lows, highs, color=_ACCENT, linewidth=1, alpha=0.55)
     axes.plot(*zip(*known, strict=True), color=_ACCENT, linewidth=2, marker="o", markersize=4)
     axes.axhline(0, color=_INK, linewidth=1, linestyle=(0, (4, 3)))
-    up = test_words.ticks_between(min(0.0, *lows), max(0.0, *highs))
+    up = words.ticks_between(min(0.0, *lows), max(0.0, *highs))
     axes.set_yticks(up, [label(value) for value in up])
-    across = test_words.ticks_between(0.0, max(times))
+    across = words.ticks_between(0.0, max(times))
     axes.set_xticks(across, [f"{value:g}" for value in across])
     axes.set_xlim(0, max(times) * 1.02 or 1)
     axes.set_xlabel(f"{unit} since the start", color=_MUTED)
@@ -134,8 +134,8 @@ def _draw(axes: Any, view: View) -> None:
 
 def plot_summary(view: View) -> str:
     """The plot in a sentence, for those who do not see it."""
-    looks = test_view.plotted(view)
-    label = test_words.axis_label(view)
+    looks = views.plotted(view)
+    label = words.axis_label(view)
     _, difference, low, high = looks[-1]
     at = "" if difference is None else f"{label(difference)}, "
     return f"{len(looks)} looks; at the last one B minus A is {at}interval {label(low)} to {label(high)}. 0 is no difference."
