@@ -30,6 +30,18 @@ class Metrics:
 
     def __init__(self) -> None:
         home = self.registry = CollectorRegistry(auto_describe=True)
+        self._of_requests(home)
+        self._of_versions(home)
+        self.judgements = Counter(
+            "attune_serving_judgements_total",
+            "Sampled searches, by what became of them: judged, failed, or over the rate, tokens or queue.",
+            ["outcome"],
+            registry=home,
+        )
+        self.judge_tokens = Counter("attune_serving_judge_tokens_total", "Tokens that judging cost.", registry=home)
+        ProcessCollector(registry=home)
+
+    def _of_requests(self, home: CollectorRegistry) -> None:
         self.seconds = Histogram(
             "attune_serving_request_duration_seconds",
             "From the first byte of a request to the last of its answer.",
@@ -53,6 +65,8 @@ class Metrics:
         self.feedback_sum = Gauge(
             "attune_serving_feedback_value_sum", "Sum of these values.", ["version", "metric"], registry=home
         )
+
+    def _of_versions(self, home: CollectorRegistry) -> None:
         self.swaps = Counter("attune_serving_swaps_total", "Changes of what answers.", registry=home)
         self.generation = Gauge("attune_serving_generation", "Generation that answers now.", registry=home)
         self.problem = Gauge(
@@ -74,14 +88,6 @@ class Metrics:
             "attune_serving_model_seconds_total", "Time that a model computed.", ["version"], registry=home
         )
         self.tokens = Counter("attune_serving_tokens_total", "Tokens computed.", ["version"], registry=home)
-        self.judgements = Counter(
-            "attune_serving_judgements_total",
-            "Sampled searches, by what became of them: judged, failed, or over the rate, tokens or queue.",
-            ["outcome"],
-            registry=home,
-        )
-        self.judge_tokens = Counter("attune_serving_judge_tokens_total", "Tokens that judging cost.", registry=home)
-        ProcessCollector(registry=home)
 
     def watch(self, reports: Callable[[], tuple[VersionReport, ...]], depths: Callable[[], dict[str, int]]) -> None:
         """Read loaded versions and queues whenever the metrics are."""

@@ -25,6 +25,7 @@ class FakePrometheus:
     per_second: float = 10.0
     lost_share_of_b: float = 0.0
     broken: MetricsProblem | None = None
+    ledger: str = "first"
     queries: list[SamplesQuery] = field(default_factory=list)
 
     def __call__(self, query: SamplesQuery) -> Samples | MetricsProblem:
@@ -37,7 +38,7 @@ class FakePrometheus:
         )
         if not strata:
             return MetricsProblem("NoSamples", f"no series of run {query.run}")
-        return Samples(strata=strata, at=query.at, newest=query.at)
+        return Samples(strata=strata, at=query.at, newest=query.at, ledger=self.ledger)
 
     def _served(self, run: str, until: datetime) -> list[tuple[float, float]]:
         """(share of B, seconds) of every split of this test that was stored."""

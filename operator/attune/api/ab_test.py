@@ -144,6 +144,11 @@ class ABTestStatus(Status):
     recommendation: str | None = Field(None, description="What to do, in a sentence with the numbers.")
     started_at: Time | None = Field(None, description="When the split was first served.")
     looked_at: Time | None = Field(None, description="When the metrics were last read.")
+    ledger: str | None = Field(
+        None,
+        max_length=128,
+        description="Which ledger of counted queries the numbers are of; p-values of another one do not count.",
+    )
     lowest_p_values: dict[str, float] | None = Field(
         None,
         description="Smallest p-value by metric since its difference last changed its sign, not corrected; pValues are made from them.",

@@ -38,7 +38,7 @@ class PromotionResult(StrEnum):
     REFUSED = "Refused"
 
 
-CAUSE_LENGTH = 200
+CAUSE_LENGTH = 240
 """Of every sentence in a bounded list, so that the object stays under 10 kB."""
 
 

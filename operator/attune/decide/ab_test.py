@@ -195,6 +195,9 @@ def _judge(seen: SeenABTest, now: datetime) -> Decision:
         return Decision(status=_status(seen), requeue_after=schedule.until_next(test, now))
     if isinstance(seen.samples, MetricsProblem):
         return _blind(seen, seen.samples, now)
+    if test.status.ledger not in {None, seen.samples.ledger}:
+        other = {"lowest_p_values": None}  # of another sample, which says nothing of this one
+        test = test.model_copy(update={"status": test.status.model_copy(update=other)})
     reading = look_at(seen.samples, test)
     found = verdict(reading, test, last=now >= schedule.ends_at(test))
     status = _read(seen, seen.samples, reading, found, now)
@@ -217,7 +220,8 @@ def _blind(seen: SeenABTest, problem: MetricsProblem, now: datetime) -> Decision
     status = said(_status(seen, looked_at=now), missing, test.metadata.generation, now)
     known = next((c for c in seen.test.status.conditions or () if c.type == missing.kind and c.status == "True"), None)
     events = () if known is not None else (Event("MetricsUnavailable", problem.message, warning=True),)
-    if now < schedule.ends_at(test) + schedule.grace(test):
+    since = known.last_transition_time if known is not None else now
+    if now < max(schedule.ends_at(test), since) + schedule.grace(test):
         return Decision(status=status, events=events, requeue_after=schedule.interval(test))
     why = f"inconclusive: its time is over, and its metrics cannot be read: {problem.message}"
     return _conclude(seen, status, Verdict(Winner.INCONCLUSIVE, "MetricsUnavailable", why, f"Keep A: {why}"), now)
@@ -232,6 +236,7 @@ def _read(seen: SeenABTest, samples: Samples, reading: Reading, found: Verdict, 
         message=brevity.sentence(found.message),
         recommendation=brevity.sentence(found.recommendation),
         looked_at=now,
+        ledger=samples.ledger or None,
         samples_a=reading.samples_a,
         samples_b=reading.samples_b,
         metrics_a=brevity.arm(reading.metrics_a),

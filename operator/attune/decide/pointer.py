@@ -23,7 +23,9 @@ from attune.contract import ModelType
 from attune.decide import retention
 from attune.decide.conditions import Said, said
 
-MOST_CHANGES, MOST_OUTCOMES, MOST_QUARANTINED = 10, 6, 6
+MOST_CHANGES, MOST_OUTCOMES, MOST_QUARANTINED = 7, 4, 4
+CAUSE = 120
+"""Characters of a cause in the history: with all lists full, a Retriever stays under 10 kB. Answers are as long as CAUSE_LENGTH."""
 RESULTS = {Action.PROMOTED: PromotionResult.PROMOTED, Action.ROLLED_BACK: PromotionResult.ROLLED_BACK}
 
 
@@ -44,7 +46,7 @@ def moved(retriever: Retriever, versions: tuple[ModelVersion, ...], move: Move, 
     back = move.action is Action.ROLLED_BACK
     quarantined = tuple(q for q in status.quarantined or () if q.version != name)
     if back and old.active is not None:
-        quarantined = (*quarantined, Quarantined(version=old.active, cause=cut(move.cause), at=now))
+        quarantined = (*quarantined, Quarantined(version=old.active, cause=cut(move.cause, CAUSE), at=now))
     quarantined = quarantined[-MOST_QUARANTINED:]
     previous = old.active
     if back:
@@ -59,7 +61,7 @@ def moved(retriever: Retriever, versions: tuple[ModelVersion, ...], move: Move, 
         previous=old.active,
         action=move.action,
         request_id=move.request_id,
-        cause=cut(move.cause),
+        cause=cut(move.cause, CAUSE),
         at=now,
     )
     new = status.model_copy(
@@ -108,6 +110,6 @@ def _without(status: RetrieverStatus, model_type: ModelType) -> tuple[Candidate,
     return tuple(c for c in status.candidates or () if c.type is not model_type) or None
 
 
-def cut(text: str) -> str:
+def cut(text: str, most: int = CAUSE_LENGTH) -> str:
     """As long as a bounded list takes."""
-    return text if len(text) <= CAUSE_LENGTH else text[: CAUSE_LENGTH - 1] + "…"
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -159,7 +159,7 @@ def _advance(seen: SeenRetriever, request: Request, now: datetime) -> Step:
         version=request.name,
         request_id=request.request_id,
         since=known.since if ours and known else now,
-        message=pointer.cut(waiting or "replicas are told to load it"),
+        message=pointer.cut(waiting or "replicas are told to load it", pointer.CAUSE),
     )
     events = (
         () if ours else (Event("Promoting", f"{request.name} (request {request.request_id}): {candidate.message}"),)

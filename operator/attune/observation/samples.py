@@ -62,6 +62,8 @@ class Samples:
     strata: tuple[Stratum, ...]
     at: datetime
     newest: datetime
+    ledger: str = ""
+    """Which ledger of counted queries they are of; another one is another sample (docs/adr/0021)."""
     notes: tuple[str, ...] = ()
     """What a reader should know: replicas that are not scraped, a full set of queries, units of replicas nobody remembers."""
 

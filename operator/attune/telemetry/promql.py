@@ -134,6 +134,7 @@ def samples(query: SamplesQuery, answers: Mapping[str, tuple[Point, ...]], newes
         strata=tuple(Stratum(float(split), _arm(mine, split, "A"), _arm(mine, split, "B")) for split in splits),
         at=query.at,
         newest=newest,
+        ledger=chosen,
         notes=tuple(_notes(query, answers, by_ledger, chosen)),
         p99_a=p99.get("A"),
         p99_b=p99.get("B"),

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from attune.contract import ModelType, ServedSplit, ServingConfig
 from attune.contract.counting import ERROR, LATENCY
 from attune_serving.assign import BUCKETS, Arm, Assignment, assign
 from attune_serving.counting.journal import Journal
-from attune_serving.counting.ledger import FIRST, LONGEST_WAIT, SETTLING_SECONDS, Cell, Ledger
+from attune_serving.counting.ledger import FIRST, LONGEST_WAIT, SETTLING_SECONDS, Cell, Ledger, parts
 from attune_serving.counting.peers import Peers, claims_of, rows_of
 from attune_serving.counting.totals import Run, Totals
 
@@ -175,20 +175,27 @@ class Counter:
             known.learnt_from.add(self._peers.replica)
             written = await asyncio.to_thread(self._journal.read, run)
             if written is not None:
-                ledger.load(written)
+                await _load(ledger, written)
                 ledger.news()  # it is written already
                 self._adopt(ledger, written["ledger"])
             await asyncio.to_thread(self._journal.name, run, ledger.name)
-        for name, address in (peers or {}).items():
-            if name not in known.learnt_from and (told := await self._peers.units(address, run)) is not None:
-                known.learnt_from.add(name)
-                if told.get("ledger") is not None:
-                    with suppress(KeyError, TypeError, ValueError):
-                        ledger.load(told)
-                        if self._adopt(ledger, str(told["ledger"])):
-                            await asyncio.to_thread(self._journal.name, run, ledger.name)
+        strangers = {name: address for name, address in (peers or {}).items() if name not in known.learnt_from}
+        await asyncio.gather(*(self._ask_all(known, name, address) for name, address in strangers.items()))
         heard = peers is not None and known.learnt_from >= set(peers)
         known.ready = known.ready or heard or self._clock() - known.opened >= LONGEST_WAIT
+
+    async def _ask_all(self, known: _Open, name: str, address: str) -> None:
+        """Learn what one replica knows. It is asked again at the next tick if it is silent, and never if it has answered."""
+        run, ledger = known.shown.run, known.shown.ledger
+        told = await self._peers.units(address, run)
+        if told is None:
+            return
+        known.learnt_from.add(name)
+        if told.get("ledger") is not None:
+            with suppress(KeyError, TypeError, ValueError):
+                await _load(ledger, told)
+                if self._adopt(ledger, str(told["ledger"])):
+                    await asyncio.to_thread(self._journal.name, run, ledger.name)
 
     def _adopt(self, ledger: Ledger, name: str) -> bool:
         """The elder name holds: the one the test began with, else the one of the earlier start, on both sides alike."""
@@ -212,6 +219,13 @@ class Counter:
             if had is None:
                 return
             ledger.answered(name, claims, had)
+
+
+async def _load(ledger: Ledger, dump: Mapping[str, Any]) -> None:
+    """Requests are answered in between."""
+    for part in parts(dump):
+        ledger.load(part)
+        await asyncio.sleep(0)
 
 
 def run_of(split: ServedSplit) -> str:

@@ -87,6 +87,7 @@ class Ledger:
         self._size = 0
         self._waiting: dict[Key, _Waiting] = {}
         self._promised: dict[Key, tuple[str, float]] = {}
+        self._now = 0.0
         self._news: list[tuple[Key, Cell | None]] = []
 
     # ---- what this replica sees
@@ -164,6 +165,10 @@ class Ledger:
 
     def settle(self, now: float, peers: frozenset[str] | None, settling: float = SETTLING_SECONDS) -> list[Counted]:
         """What counts from now on. `peers` None: nobody knows yet who they are."""
+        if now < self._now:  # the clock was set back: what was to come is now
+            for waiting in self._waiting.values():
+                waiting.since = min(waiting.since, now)
+        self._now = now
         self._find_cells(now)
         done = [
             (key, w) for key, w in self._waiting.items() if w.cell is not None and self._is_due(w, now, peers, settling)
@@ -262,3 +267,13 @@ class Ledger:
             self._known[unit] = self._cells.index(cell)
         self._size += 1
         self._news.append((key, cell))
+
+
+def parts(dump: Mapping[str, Any], most: int = 20_000) -> Iterator[dict[str, Any]]:
+    """A dump in pieces, each of which is learnt in some hundredths of a second."""
+    for part in dump["exposed"]:
+        for start in range(0, len(part["units"]), most):
+            yield {"exposed": [part | {"units": part["units"][start : start + most]}], "valued": {}}
+    for metric, units in dump["valued"].items():
+        for start in range(0, len(units), most):
+            yield {"exposed": [], "valued": {metric: units[start : start + most]}}

@@ -72,7 +72,9 @@ class Peers:
         url = f"http://{address}/v1/peer/{what}"
         try:
             if method == "GET":
-                answer = await self._client.get(url, params=body, timeout=DUMP_SECONDS)
+                answer = await self._client.get(
+                    url, params=body, timeout=httpx.Timeout(DUMP_SECONDS, connect=CALL_SECONDS)
+                )
             else:
                 answer = await self._client.post(url, content=orjson.dumps(body))
             found = orjson.loads(answer.content) if answer.status_code == 200 else None

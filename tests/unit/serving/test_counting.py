@@ -15,7 +15,7 @@ from attune.contract import ModelType, ServedModel, ServedSplit, ServedVersion, 
 from attune_serving.assign import BUCKETS, assign, is_challenged
 from attune_serving.counting.counter import Counter, share_of
 from attune_serving.counting.journal import Journal
-from attune_serving.counting.ledger import EXPOSURE, LONGEST_WAIT, Cell, Claim, Ledger
+from attune_serving.counting.ledger import EXPOSURE, LONGEST_WAIT, Cell, Claim, Ledger, parts
 from attune_serving.counting.peers import Peers
 from attune_serving.counting.totals import Totals
 
@@ -190,6 +190,28 @@ def test_sums_keep_their_sign_apart_as_counters_may_not_fall() -> None:
     found = totals.values[("first", A), "rating"]
     assert (found.count, found.plus, found.minus, found.squares) == (3, 2.0, 0.5, 4.25)
     assert totals.units == {("first", A): 3}
+
+
+def test_a_clock_that_is_set_back_stops_nothing() -> None:
+    ledger = Ledger("r0", 100)
+    ledger.expose(7, A, {}, 10_000)
+    assert counted(ledger, 10_001, settling=2.0) == []
+    assert counted(ledger, 100, settling=2.0) == []
+    assert counted(ledger, 102, settling=2.0) == [(EXPOSURE, 7)]
+
+
+def test_a_dump_is_learnt_in_pieces_as_it_is_at_once() -> None:
+    ledger, again = Ledger("r0", 100), Ledger("r0", 100)
+    for unit in range(50):
+        ledger.expose(unit, B if unit % 5 == 0 else A, {}, 1)
+        ledger.value(unit, "B" if unit % 5 == 0 else "A", "clicks", 1.0, 1)
+    for now in (2, 3):
+        counted(ledger, now)
+    pieces = list(parts(ledger.dump(), most=7))
+    assert len(pieces) > 10
+    for piece in pieces:
+        again.load(piece)
+    assert normal(again.dump()) == normal(ledger.dump())
 
 
 # ---- on disk

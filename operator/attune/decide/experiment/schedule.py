@@ -23,26 +23,28 @@ def ends_at(test: ABTest) -> datetime:
 
 
 def grace(test: ABTest) -> timedelta:
-    """How long after its end its metrics are waited for."""
+    """How long, after its end and since they went away, its metrics are waited for."""
     return max(SHORTEST_GRACE, GRACE_LOOKS * interval(test))
 
 
-def next_look(test: ABTest) -> datetime:
-    """When it is to be looked at: an interval after the last look, and once at its end."""
+def next_look(test: ABTest, now: datetime) -> datetime:
+    """When it is to be looked at: an interval after the last look, and once at its end. After a clock that was ahead: now."""
     assert test.status.started_at is not None
     last = test.status.looked_at or test.status.started_at
+    if last > now:
+        return now
     due, end = last + interval(test), ends_at(test)
     return end if last < end < due else due
 
 
 def is_due(test: ABTest, now: datetime) -> bool:
     """Whether a running test is to be looked at now."""
-    return test.status.started_at is not None and now + SLACK >= next_look(test)
+    return test.status.started_at is not None and now + SLACK >= next_look(test, now)
 
 
 def until_next(test: ABTest, now: datetime) -> timedelta:
     """Time until the next look; never negative."""
-    return max(timedelta(), next_look(test) - now)
+    return max(timedelta(), next_look(test, now) - now)
 
 
 def thinned(looks: Iterable[Look]) -> tuple[Look, ...]:

@@ -30,7 +30,7 @@ from attune.decide.promotion import Request
 from attune.observation import SeenRetriever
 
 Step = tuple[RetrieverStatus, tuple[Event, ...]]
-MOST_OUTCOMES = 4
+MOST_OUTCOMES = 3
 
 
 def step(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Step:
@@ -72,8 +72,8 @@ def _start(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Step:
     request = _request(seen, test, model_type)
     assert request is not None  # what is in line has a version
     if problem := promotion.problem_of(request):
-        told = _outcome(test, TestResult.REFUSED, f"{problem.reason}: {problem.message}", now)
-        return _answered(pointer.without_candidate(status, model_type), told), ()
+        told = outcome_of(test, TestResult.REFUSED, f"{problem.reason}: {problem.message}", now)
+        return answered(pointer.without_candidate(status, model_type), told), ()
     waiting = promotion.wait_of(request)
     ours = known is not None and known.request_id == _request_id(test)
     if ours and waiting is None:
@@ -84,7 +84,7 @@ def _start(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Step:
         request_id=_request_id(test),
         test=test.metadata.name,
         since=known.since if ours and known else now,
-        message=pointer.cut(waiting or "replicas are told to load it"),
+        message=pointer.cut(waiting or "replicas are told to load it", pointer.CAUSE),
     )
     events = () if ours else (Event("Testing", f"test {test.metadata.name}: {request.name}: {candidate.message}"),)
     return pointer.with_candidate(status, candidate), events
@@ -117,7 +117,7 @@ def _end(seen: SeenRetriever, test: ABTest, model_type: ModelType, now: datetime
     name, phase = test.metadata.name, test.status.phase
     status, events = _take_away(seen, model_type, f"test {name} is {phase.value if phase else 'over'}")
     if phase is ABTestPhase.CONCLUDED and test.status.winner is Winner.A:
-        status = _answered(status, _outcome(test, TestResult.LOST, test.status.message or "A won", now))
+        status = answered(status, outcome_of(test, TestResult.LOST, test.status.message or "A won", now))
     return status, events
 
 
@@ -142,14 +142,14 @@ def _promote(seen: SeenRetriever, test: ABTest, model_type: ModelType, now: date
     if request is None or problem is not None:
         why = f"{problem.reason}: {problem.message}" if problem else ""
         status, events = _take_away(seen, model_type, f"test {test.metadata.name}: the winner is not promoted: {why}")
-        return _answered(status, _outcome(test, TestResult.REFUSED, why, now)), events
+        return answered(status, outcome_of(test, TestResult.REFUSED, why, now)), events
     if promotion.wait_of(request) is not None:
         return status, ()
     cause = f"won test {test.metadata.name}: {test.status.recommendation or ''}"
     move = Move(request.version, Action.PROMOTED, cause)
     new = pointer.moved(seen.retriever, seen.versions, move, now)
     told = f"{request.active.metadata.name if request.active else 'nothing'} → {request.name}: {cause}"
-    return _answered(new, _outcome(test, TestResult.PROMOTED, cause, now)), (Event("Promoted", told),)
+    return answered(new, outcome_of(test, TestResult.PROMOTED, cause, now)), (Event("Promoted", told),)
 
 
 # ---- parts
@@ -180,7 +180,8 @@ def _with_split(status: RetrieverStatus, model_type: ModelType, split: Split | N
     )
 
 
-def _outcome(test: ABTest, result: TestResult, message: str, now: datetime) -> TestOutcome:
+def outcome_of(test: ABTest, result: TestResult, message: str, now: datetime) -> TestOutcome:
+    """The answer to a test."""
     return TestOutcome(
         test=test.metadata.name,
         uid=test.metadata.uid,
@@ -191,5 +192,6 @@ def _outcome(test: ABTest, result: TestResult, message: str, now: datetime) -> T
     )
 
 
-def _answered(status: RetrieverStatus, outcome: TestOutcome) -> RetrieverStatus:
+def answered(status: RetrieverStatus, outcome: TestOutcome) -> RetrieverStatus:
+    """With one more answer; the oldest makes room."""
     return status.model_copy(update={"test_outcomes": (*(status.test_outcomes or ()), outcome)[-MOST_OUTCOMES:]})

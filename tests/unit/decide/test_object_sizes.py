@@ -1,0 +1,102 @@
+"""Invariant 8: objects stay under 10 kB with all their lists full."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from attune.api import ABTest, Action, Candidate, ModelVersion, Retriever, RetrieverStatus, TestResult
+from attune.contract import ModelType
+from attune.decide import decide_ab_test, pointer
+from attune.decide.conditions import Said, said
+from attune.decide.experiment import splitting
+from attune.decide.pointer import Move
+from attune.observation import ArmSamples, Samples, SeenABTest, Stratum, Sums
+from versions import NOW, a_retriever, a_version
+
+NAMES = [f"metric_number_{n}" for n in range(10)]
+
+
+def test_a_test_with_ten_metrics_that_was_looked_at_for_long_stays_under_ten_kilobytes() -> None:
+    roles = [
+        {"role": "primary"},
+        *({"role": "success"} for _ in range(8)),
+        {"role": "guardrail", "nonInferiorityMargin": 0.05},
+    ]
+    test = ABTest.model_validate(
+        {
+            "metadata": {
+                "name": "a-test-with-a-name",
+                "namespace": "team",
+                "uid": "0a1b2c3d-0000-4000-8000-000000000000",
+            },
+            "spec": {
+                "retriever": "news",
+                "modelB": "emb-v2",
+                "trafficSplit": 0.5,
+                "minSamples": 100,
+                "maxDuration": "100h",
+                "metrics": [{"name": name, **role} for name, role in zip(NAMES, roles, strict=True)],
+                "analysis": {"method": "groupSequential", "interval": "1h"},
+            },
+            "status": {"phase": "Running", "modelA": "emb-v1", "startedAt": NOW.isoformat()},
+        }
+    )
+    split = {"test": "a-test-with-a-name", "challenger": "emb-v2", "fraction": 0.5, "uid": test.metadata.uid}
+    retriever = a_retriever({"embedding": {"active": "emb-v1", "split": split}})
+    for hour in range(1, 100):
+        a, b = 1234 * hour, 1234 * hour + hour % 7
+        metrics = {name: Sums(a, a / 3 + 0.123456789 * n, a / 2 + n / 7) for n, name in enumerate(NAMES)}
+        samples = Samples(
+            (Stratum(0.5, ArmSamples(a, metrics), ArmSamples(b, metrics)),), NOW + hour * timedelta(hours=1), NOW
+        )
+        seen = SeenABTest(test, retriever, (a_version(1, "active"), a_version(2)), samples=samples)
+        decision = decide_ab_test(seen, NOW + hour * timedelta(hours=1))
+        test = test.model_copy(update={"status": decision.status})
+    assert test.status.looks is not None
+    assert test.status.planned_looks is not None
+    assert len(test.status.looks) == 20
+    assert len(test.status.planned_looks) >= 19
+    assert len(test.model_dump_json(by_alias=True, exclude_none=True)) < 10_000
+
+
+def test_a_retriever_with_every_list_full_stays_under_ten_kilobytes() -> None:
+    long = "Promote emb-v7-20260315: clicks +4.1% (95% CI +1.2% to +7.0%) on 1,312 queries; p99 latency 21 ms. " * 4
+    names = [f"emb-v{n}-20260315" for n in range(1, 10)]
+    retriever = a_retriever({"embedding": {"active": names[0]}})
+    versions = tuple(version_named(name, n) for n, name in enumerate(names, 1))
+    for n, version in enumerate(versions * 2):
+        action = Action.ROLLED_BACK if n % 2 else Action.PROMOTED
+        move = Move(version, action, long, f"cli-{n:012x}")
+        retriever = with_status(retriever, pointer.moved(retriever, versions, move, NOW))
+        trial = an_ab_test(f"test-of-version-{n}", version.metadata.name)
+        told = splitting.answered(retriever.status, splitting.outcome_of(trial, TestResult.LOST, long, NOW))
+        retriever = with_status(retriever, told)
+    status = retriever.status
+    for kind in ModelType:
+        candidate = Candidate(type=kind, version=names[0], request_id="r" * 40, since=NOW, message="m" * pointer.CAUSE)
+        status = pointer.with_candidate(status, candidate)
+    for name in ("Ready", "Serving", "IndexReady", "RolledBack"):
+        status = said(status, Said(name, True, "AllFollow", long[:300]), 7, NOW)
+    assert len(status.changes or ()) == pointer.MOST_CHANGES
+    assert len(status.quarantined or ()) == pointer.MOST_QUARANTINED
+    assert len(status.outcomes or ()) == pointer.MOST_OUTCOMES
+    assert len(status.test_outcomes or ()) == splitting.MOST_OUTCOMES
+    assert len(with_status(retriever, status).model_dump_json(by_alias=True, exclude_none=True)) < 10_000
+
+
+def with_status(retriever: Retriever, status: RetrieverStatus) -> Retriever:
+    return retriever.model_copy(update={"status": status})
+
+
+def version_named(name: str, number: int) -> ModelVersion:
+    version = a_version(number)
+    return version.model_copy(update={"metadata": version.metadata.model_copy(update={"name": name})})
+
+
+def an_ab_test(name: str, challenger: str) -> ABTest:
+    return ABTest.model_validate(
+        {
+            "metadata": {"name": name, "namespace": "team", "uid": "0a1b2c3d-0000-4000-8000-000000000000"},
+            "spec": {"retriever": "news", "modelB": challenger, "metrics": [{"name": "m", "role": "primary"}]},
+        }
+    )
