@@ -2,84 +2,35 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import yaml
 
 from command_line import SCRIPTS, CommandLine
 from devcluster import Cluster
-from operator_process import OperatorProcess
-from scripted_world import manifests, training_job
-
-SECONDS = 90
-
-
-class World:
-    """A namespace with Retriever `news`, version 1 active, a trained one staged, and the operator."""
-
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster = cluster
-        self.namespace = f"cli-{uuid4().hex[:8]}"
-        self.attune = CommandLine(cluster.kubeconfig, self.namespace)
-        cluster.kubectl("create", "namespace", self.namespace)
-        settings = {"ATTUNE_TRAINER_IMAGE": "scripted-trainer:test"}
-        self.operator = OperatorProcess(cluster.kubeconfig, self.namespace, folder, **settings)
-        self.operator.start()
-        self.apply(manifests(training_job("tune")))
-        self.two = self.trained("tune")
-        self.one = str(self.get("rtr", "news")["status"]["embedding"]["active"])
-        self.indexed(self.two)
-
-    def apply(self, text: str) -> None:
-        self.cluster.kubectl("apply", "-n", self.namespace, "-f", "-", stdin=text)
-
-    def get(self, kind: str, name: str) -> dict[str, Any]:
-        return self.cluster.get(kind, name, "-n", self.namespace)
-
-    def until(self, kind: str, name: str, wanted: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        end = time.monotonic() + SECONDS
-        while True:
-            thing = self.get(kind, name)
-            if wanted(thing.get("status", {})):
-                return thing
-            assert time.monotonic() < end, yaml.safe_dump(thing.get("status")) + self.operator.log[-2000:]
-            time.sleep(0.1)
-
-    def trained(self, job: str) -> str:
-        """The version that a TrainingJob made, once it has ended."""
-        done = self.until("tj", job, lambda s: s.get("phase") in {"Succeeded", "Failed"})
-        return str(done["status"]["modelVersion"])
-
-    def indexed(self, version: str) -> None:
-        self.until("mv", version, lambda s: s.get("index"))
-
-    def close(self) -> None:
-        self.operator.kill()
-        self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
+from scripted_world import ScriptedWorld, training_job
 
 
 @pytest.fixture(scope="module")
-def still(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def still(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScriptedWorld]:
     """For tests that only look, or are refused."""
-    made = World(cluster, tmp_path_factory.mktemp("still"))
+    made = ScriptedWorld(cluster, tmp_path_factory.mktemp("still"))
     yield made
     made.close()
 
 
 @pytest.fixture
-def moving(cluster: Cluster, tmp_path: Path) -> Iterator[World]:
+def moving(cluster: Cluster, tmp_path: Path) -> Iterator[ScriptedWorld]:
     """For a test that promotes and goes back."""
-    made = World(cluster, tmp_path)
+    made = ScriptedWorld(cluster, tmp_path)
     yield made
     made.close()
 
 
-def test_a_version_is_promoted_taken_back_and_promoted_again_and_all_screens_tell_of_it(moving: World) -> None:
+def test_a_version_is_promoted_taken_back_and_promoted_again_and_all_screens_tell_of_it(moving: ScriptedWorld) -> None:
     attune, one, two = moving.attune, moving.one, moving.two
     before = attune.ok("status", "-o", "json").json[0]["models"]["embedding"]
     assert (before["active"], before["previous"], before["staged"]) == (one, None, [two])
@@ -120,7 +71,7 @@ def test_a_version_is_promoted_taken_back_and_promoted_again_and_all_screens_tel
     assert mine == [{"f:spec": {"f:promotion": {".": {}, "f:requestID": {}}}}]
 
 
-def test_a_request_that_the_operator_refuses_ends_with_code_1_and_the_reason(still: World) -> None:
+def test_a_request_that_the_operator_refuses_ends_with_code_1_and_the_reason(still: ScriptedWorld) -> None:
     still.apply(yaml.safe_dump(training_job("poor", evalThreshold=0.95)))
     poor = still.trained("poor")
     still.until("mv", poor, lambda s: s.get("stage") == "failed")
@@ -207,7 +158,7 @@ def a_version(number: int, kind: str = "embedding") -> dict[str, Any]:
     ],
 )
 def test_what_is_not_there_is_said_in_one_line_with_what_is(
-    still: World, arguments: tuple[str, ...], words: str
+    still: ScriptedWorld, arguments: tuple[str, ...], words: str
 ) -> None:
     done = still.attune(*arguments)
     assert (done.code, done.out) == (1, "")
@@ -230,7 +181,7 @@ def test_a_namespace_without_a_retriever_and_a_context_that_is_not_there(cluster
     )
 
 
-def test_missing_rights_name_the_verb_and_the_resource(still: World, cluster: Cluster) -> None:
+def test_missing_rights_name_the_verb_and_the_resource(still: ScriptedWorld, cluster: Cluster) -> None:
     cluster.kubectl("create", "serviceaccount", "reader", "-n", still.namespace)
     rules = "get,list", "--resource=retrievers.attune.dev,modelversions.attune.dev"
     cluster.kubectl("create", "role", "reader", "--verb=" + rules[0], rules[1], "-n", still.namespace)
@@ -244,7 +195,7 @@ def test_missing_rights_name_the_verb_and_the_resource(still: World, cluster: Cl
     assert 'cannot list resource "trainingjobs"' in attune("status").err
 
 
-def test_kubectl_finds_it_as_a_plugin(still: World, cluster: Cluster) -> None:
+def test_kubectl_finds_it_as_a_plugin(still: ScriptedWorld, cluster: Cluster) -> None:
     kubectl = [cluster.executable, "kubectl"] if Path(cluster.executable).name == "controlplane" else ["kubectl"]
     done = still.attune.of([*kubectl, "attune", "status", "-n", still.namespace])
     assert done.code == 0, done.err
@@ -253,7 +204,7 @@ def test_kubectl_finds_it_as_a_plugin(still: World, cluster: Cluster) -> None:
     assert str(SCRIPTS / "kubectl-attune") in listed.out
 
 
-def test_diff_shows_configuration_data_and_metrics_with_intervals(still: World) -> None:
+def test_diff_shows_configuration_data_and_metrics_with_intervals(still: ScriptedWorld) -> None:
     found = still.attune.ok("diff", still.one, still.two, "-o", "json").json
     assert (found["a"], found["b"]) == (still.one, still.two)
     assert found["config"]["epochs"] == {"a": None, "b": 3}
@@ -263,7 +214,7 @@ def test_diff_shows_configuration_data_and_metrics_with_intervals(still: World) 
     assert "bySource.archive" in still.attune.ok("diff", still.one, still.two, "--all").out
 
 
-def test_logs_follow_a_run_through_all_its_pods(still: World) -> None:
+def test_logs_follow_a_run_through_all_its_pods(still: ScriptedWorld) -> None:
     folder = still.cluster.claim_folder(still.namespace, "store")
     (folder / "behaviour.json").write_text('{"prepare": {"seconds": 6}, "train": {"seconds": 2}}')
     still.apply(yaml.safe_dump(training_job("followed")))
@@ -279,7 +230,7 @@ def test_logs_follow_a_run_through_all_its_pods(still: World) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_every_screen_fits_its_terminal(still: World, columns: int) -> None:
+def test_every_screen_fits_its_terminal(still: ScriptedWorld, columns: int) -> None:
     attune = CommandLine(still.cluster.kubeconfig, still.namespace, columns)
     for command in (["status"], ["history"], ["diff", still.one, still.two, "--all"], ["--help"]):
         shown = attune.of(

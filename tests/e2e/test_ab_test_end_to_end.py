@@ -15,6 +15,7 @@ from demo.docstrings import articles
 from devcluster import Cluster
 from faulty_proxy import FaultyProxy
 from prometheus_server import PrometheusServer
+from revisions import assert_invariants
 from serving_world import API, World
 from users import Users
 
@@ -212,6 +213,7 @@ def test_the_better_version_wins_through_every_fault_and_is_promoted(trial: Tria
     moves = [(c["version"], c["action"]) for c in world.get("rtr", "news")["status"]["changes"]]
     assert moves[-1] == ("three", "Promoted")
     assert [m for m in moves if m[0] == "three"] == [("three", "Promoted")]
+    assert_invariants(world.revisions.so_far())
 
 
 def _blind(test: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ import yaml
 
 from attune.contract import ModelType, ServingConfig
 
-PATHS = ("apis/attune.dev/v1alpha1/namespaces/{}/retrievers", "apis/attune.dev/v1alpha1/namespaces/{}/modelversions")
+PATHS = tuple(f"apis/attune.dev/v1alpha1/namespaces/{{}}/{kind}" for kind in ("retrievers", "modelversions", "abtests"))
 CONFIG_MAPS = "api/v1/namespaces/{}/configmaps"
 
 
@@ -42,6 +42,10 @@ class Revisions:
     def stop(self) -> list[dict[str, Any]]:
         """All revisions so far, by resourceVersion: etcd counts them for all kinds together."""
         self._stopped.set()
+        return self.so_far()
+
+    def so_far(self) -> list[dict[str, Any]]:
+        """The same, and the watches go on."""
         with self._lock:
             return sorted(self.all, key=lambda thing: int(thing["metadata"]["resourceVersion"]))
 
@@ -76,7 +80,7 @@ def assert_invariants(revisions: list[dict[str, Any]]) -> None:
     for thing in revisions:
         name, kind = thing["metadata"]["name"], thing.get("kind")
         size = len(json.dumps({k: v for k, v in thing.items() if k != "deleted"} | {"metadata": {"name": name}}))
-        if kind in {"ModelVersion", "Retriever"}:
+        if kind in {"ModelVersion", "Retriever", "ABTest"}:
             assert size < 10_000, f"{kind} {name} has {size} bytes"
         if kind == "ModelVersion":
             versions[name] = thing

@@ -213,9 +213,10 @@ class Rollback(ApiModel):
         description="Roll back when the error rate exceeds this multiple of the one before the promotion.",
     )
     window: Annotated[Duration, duration_between("1m", "24h")] = Field(
-        "15m", description="Over which time the error rate is taken."
+        "15m",
+        description="How long a newly promoted version is watched; before it, over the same time, the baseline is taken.",
     )
-    min_requests: int = Field(100, ge=1, le=1_000_000_000, description="Fewer requests in the window prove nothing.")
+    min_requests: int = Field(100, ge=1, le=1_000_000_000, description="Fewer requests prove nothing.")
     min_error_rate: float = Field(0.01, ge=0, le=1, description="An error rate below this is never a reason.")
     latency_p99_multiplier: float | None = Field(
         None,
@@ -224,8 +225,17 @@ class Rollback(ApiModel):
         description="Also roll back when the 99th percentile of latency exceeds this multiple; unset: latency is "
         "no reason.",
     )
+    max_recall_drop: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="Also roll back when the share of labelled queries with a relevant document among the first ten falls by "
+        "more than this against the version before; 1: never.",
+    )
     prometheus: Prometheus | None = Field(
-        None, description="Where the metrics are read; unset: only alerts and the inline guard act."
+        None,
+        description="Where the metrics are read; unset: ATTUNE_PROMETHEUS_URL of the operator, and without that only alerts, the "
+        "inline guard and labelled queries act.",
     )
     inline_guard: bool = Field(
         True, description="Serving itself stops using a version whose answers fail, before any metric is scraped."

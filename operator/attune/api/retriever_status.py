@@ -120,7 +120,15 @@ class ActiveModel(ApiModel):
     split: Split | None = Field(None, description="The running test, if any.")
     promoted_at: Time | None = Field(None, description="When active became active.")
     baseline_error_rate: float | None = Field(
-        None, ge=0, le=1, description="Error rate before the promotion, that rollback compares with."
+        None,
+        ge=0,
+        le=1,
+        description="Error rate of the version before, over rollback.window before the promotion; unset: not known, and "
+        "rollback.minErrorRate stands for it.",
+    )
+    baseline_requests: int | None = Field(None, ge=0, description="Requests behind baselineErrorRate.")
+    baseline_latency_p99_seconds: float | None = Field(
+        None, ge=0, description="99th percentile of latency in the same time; only where latencyP99Multiplier is set."
     )
 
 
@@ -137,6 +145,7 @@ class HandledAlert(ApiModel):
     fingerprint: str = Field(max_length=64, description="Alertmanager's fingerprint.")
     starts_at: Time = Field(description="When the alert began.")
     action: AlertAction = Field(description="What came of it.")
+    version: str | None = Field(None, max_length=253, description="ModelVersion that it names.")
 
 
 class RetrieverSummary(ApiModel):

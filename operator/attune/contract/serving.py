@@ -46,12 +46,24 @@ class ServedSplit(Contract):
     )
 
 
+class ServedProbe(Contract):
+    """Labelled queries that replicas ask themselves for a while after a promotion: held-out ones of a snapshot of training data."""
+
+    uri: str = Field(description="Folder of the snapshot.")
+    digest: str = Field(description="sha256 of its manifest.json.")
+    seconds: float = Field(gt=0, description="For so long after this configuration began to answer.")
+    queries: int = Field(64, ge=1, le=1000, description="How many of them, at most.")
+
+
 class ServedModel(Contract):
     """Which version of one type answers. `active`, `previous` and the challenger are names in `versions`."""
 
     active: str
     previous: str | None = Field(None, description="Stays loaded: the inline guard and a rollback return to it.")
     split: ServedSplit | None = None
+    probe: ServedProbe | None = Field(
+        None, description="Absent where there is nothing to compare, or no labelled query."
+    )
 
 
 class ServedUpstream(Contract):
@@ -121,6 +133,34 @@ class VersionReport(Contract):
     collection: str | None = Field(None, description="The collection it searches, once that was found to be there.")
 
 
+class GuardReport(Contract):
+    """What the inline guard of one replica did for a version: the last attempts, and whether it is still asked."""
+
+    version: str
+    type: ModelType
+    open: bool = Field(description="Not asked any more: the previous version answers.")
+    failures: int = Field(
+        ge=0,
+        description="Failed ones of the last attempts; those that the previous version failed at, too, are left out.",
+    )
+    attempts: int = Field(ge=0, description="How many the last attempts are.")
+    reason: str = Field("", max_length=64, description="What went wrong most often: model_failed, timed_out, …")
+    message: Annotated[str, Field(max_length=256)] = Field("", description="The newest failure, in words.")
+
+
+class ProbeReport(Contract):
+    """The newest probe of a version: labelled queries, with a relevant document among the first ten, or not."""
+
+    version: str
+    type: ModelType
+    previous: str = Field(description="The version that was asked the same.")
+    queries: int = Field(ge=0)
+    hits: int = Field(ge=0, description="Queries with a relevant document among the first ten.")
+    previous_hits: int = Field(ge=0, description="The same, of the previous version.")
+    lost: int = Field(ge=0, description="Queries that only the previous version had an answer to.")
+    won: int = Field(ge=0, description="Queries that only this version had an answer to.")
+
+
 class ReplicaReport(Contract):
     """GET /v1/versions."""
 
@@ -134,6 +174,8 @@ class ReplicaReport(Contract):
     problem: str | None = Field(None, description="Why the newest configuration is not followed: invalid, not ready, …")
     active: dict[str, str] = Field(default_factory=dict, description="Type → version that answers now.")
     versions: tuple[VersionReport, ...] = ()
+    guards: tuple[GuardReport, ...] = Field((), description="Of the active versions that have a previous one.")
+    probes: tuple[ProbeReport, ...] = Field((), description="Of the active versions that are probed.")
 
     def ready(self, name: str, digest: str) -> bool:
         """Whether this replica could answer by that version at once."""
