@@ -1,9 +1,10 @@
 """What a reconcile is given besides its key: cluster, settings, clock, metrics. Made once, in `runtime`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from attune.cluster.inbox import Inbox
 from attune.cluster.protocol import Cluster
 from attune.settings import Settings
 from attune.telemetry.metrics import Metrics
@@ -22,3 +23,5 @@ class Context:
     settings: Settings
     metrics: Metrics
     now: Callable[[], datetime] = utc_now
+    inbox: Inbox = field(default_factory=Inbox)
+    """Alerts that wait for a decision."""

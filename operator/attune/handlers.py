@@ -79,6 +79,10 @@ class EventSource:
         """Every object of ours that was seen and not deleted."""
         return self._neighbours.known()
 
+    def retrievers(self) -> set[tuple[str, str]]:
+        """Namespace and name of every Retriever that is there."""
+        return self._neighbours.retrievers
+
     async def stop(self) -> None:
         """End the watches; returns when the thread has ended, or after some seconds (it is a daemon thread)."""
         self._stop.set()
@@ -141,6 +145,8 @@ class EventSource:
             self._metrics.object_gone(key)
         else:
             self._metrics.object_phase(key, phase_of(kind, body))
+            if kind == "Retriever":
+                self._metrics.actives.seen(key.namespace, key.name, body)
         for concerned in self._neighbours.own(kind, body, deleted=deleted):
             self._on_key(concerned)
 

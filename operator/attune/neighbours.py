@@ -23,6 +23,7 @@ class Neighbours:
     def __init__(self) -> None:
         self._by_uid: dict[str, Key] = {}
         self._of_retriever: dict[tuple[str, str], set[Key]] = defaultdict(set)
+        self.retrievers: set[tuple[str, str]] = set()
 
     def own(self, kind: str, body: Manifest, *, deleted: bool) -> set[Key]:
         """An object of ours was seen or deleted: who is concerned."""
@@ -68,6 +69,9 @@ class Neighbours:
         yield from (k for k in self._of_retriever.get((namespace, retriever), ()) if k.kind == "ABTest")
 
     def _remember(self, key: Key, body: Manifest, *, deleted: bool) -> None:
+        if key.kind == "Retriever":
+            place = key.namespace, key.name
+            self.retrievers.discard(place) if deleted else self.retrievers.add(place)
         uid, retriever = body["metadata"].get("uid"), (body.get("spec") or {}).get("retriever")
         if uid:
             self._by_uid.pop(uid, None) if deleted else self._by_uid.update({uid: key})

@@ -8,10 +8,11 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from attune.api import kinds
+from attune.api import RetrieverStatus, kinds
 from attune.cluster.apply import apply
-from attune.cluster.observe import observe_model_version, observe_retriever, observe_training_job
+from attune.cluster.observe import observe_model_version, observe_training_job
 from attune.cluster.observe_ab_test import observe_ab_test
+from attune.cluster.observe_retriever import observe_retriever
 from attune.cluster.protocol import Cluster, Manifest, Ref
 from attune.cluster.report import report
 from attune.context import Context
@@ -23,8 +24,9 @@ from attune.decide import (
     decide_retriever,
     decide_training_job,
 )
+from attune.decide.rollback import watch
 from attune.errors import AlreadyExists
-from attune.observation import Defaults
+from attune.observation import Alert, Defaults, SeenRetriever
 from attune.settings import Settings
 from attune.workqueue import Key
 
@@ -35,15 +37,28 @@ log = structlog.get_logger(__name__)
 class Loop:
     """The two halves of a kind's loop that differ."""
 
-    observe: Callable[[Cluster, Manifest, Defaults, datetime], Awaitable[Any]]
+    observe: Callable[[Context, Manifest, datetime], Awaitable[Any]]
     decide: Callable[[Any, datetime], Decision]
 
 
+async def _observe_retriever(context: Context, raw: Manifest, now: datetime) -> SeenRetriever:
+    return await observe_retriever(context.cluster, raw, defaults_of(context.settings), now, context.inbox)
+
+
+def _by(observe: Callable[[Cluster, Manifest, Defaults, datetime], Awaitable[Any]]) -> Any:
+    """An observation that needs the cluster only."""
+
+    async def observed(context: Context, raw: Manifest, now: datetime) -> Any:
+        return await observe(context.cluster, raw, defaults_of(context.settings), now)
+
+    return observed
+
+
 LOOPS = {
-    "Retriever": Loop(observe_retriever, decide_retriever),
-    "TrainingJob": Loop(observe_training_job, decide_training_job),
-    "ModelVersion": Loop(observe_model_version, decide_model_version),
-    "ABTest": Loop(observe_ab_test, decide_ab_test),
+    "Retriever": Loop(_observe_retriever, decide_retriever),
+    "TrainingJob": Loop(_by(observe_training_job), decide_training_job),
+    "ModelVersion": Loop(_by(observe_model_version), decide_model_version),
+    "ABTest": Loop(_by(observe_ab_test), decide_ab_test),
 }
 
 
@@ -69,13 +84,15 @@ async def reconcile(context: Context, key: Key) -> timedelta | None:
         return None
     raw = await context.cluster.get(Ref(kinds.API_VERSION, key.kind, key.namespace, key.name))
     if raw is None:
+        _settle(context, key, lambda _: "unknown")
         return None
     now = context.now().replace(microsecond=0)
     try:
-        seen = await loop.observe(context.cluster, raw, defaults_of(context.settings), now)
+        seen = await loop.observe(context, raw, now)
     except ValidationError as error:
         log.error("unreadable object", problem=str(error))  # noqa: TRY400  the fault is the object's, the trace says nothing
         await _complain(context, raw, error)
+        _settle(context, key, lambda _: "ignored")
         return None
     decision = loop.decide(seen, now)
     try:
@@ -84,7 +101,26 @@ async def reconcile(context: Context, key: Key) -> timedelta | None:
         log.info("looked at an old state, looking again", problem=str(error))
         return timedelta()
     await report(context.cluster, raw, decision, now)
+    if isinstance(seen, SeenRetriever):
+        _tell(context, key, seen, decision)
     return decision.requeue_after
+
+
+def _tell(context: Context, key: Key, seen: SeenRetriever, decision: Decision) -> None:
+    """Whoever sent an alert is answered, now that what came of it is stored; rollbacks are counted."""
+    before, after = seen.retriever.status, decision.status
+    if not isinstance(after, RetrieverStatus):
+        after = before
+    context.inbox.settle((key.namespace, key.name), seen.alerts, lambda alert: watch.outcome_of(alert, before, after))
+    for trigger in watch.rollbacks(before, after):
+        context.metrics.rolled_back(trigger)
+
+
+def _settle(context: Context, key: Key, outcome: Callable[[Alert], str]) -> None:
+    """Alerts about a Retriever that is not there, or cannot be read."""
+    if key.kind == "Retriever":
+        place = key.namespace, key.name
+        context.inbox.settle(place, context.inbox.alerts(place), outcome)
 
 
 async def _complain(context: Context, raw: Manifest, error: ValidationError) -> None:

@@ -20,6 +20,7 @@ from attune.api import kinds
 from attune.cluster.client import KubernetesCluster, no_fence
 from attune.cluster.connect import Connection, connect
 from attune.cluster.discovery import Discovery
+from attune.cluster.inbox import Inbox, Place
 from attune.cluster.lease import Lease
 from attune.cluster.replicas import Replicas
 from attune.cluster.transport import Transport
@@ -31,11 +32,14 @@ from attune.settings import Settings
 from attune.telemetry.metrics import Metrics
 from attune.telemetry.prometheus import Prometheus
 from attune.telemetry.server import TelemetryServer
+from attune.telemetry.webhook import Webhook
 from attune.workqueue import Key, WorkQueue
 
 log = structlog.get_logger(__name__)
 
 OK, FAILED = 0, 1
+EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  compared with, not bound
+"""Addresses under which nobody can be reached."""
 _RELEASE_SECONDS = 5.0
 
 
@@ -56,6 +60,10 @@ class Operator:
         self._waiting_for: str | None = "the start"
         self._events: EventSource | None = None
         self._queue: WorkQueue | None = None
+        self._inbox = Inbox()
+        self._lease: Lease | None = None
+        self._leads = False
+        self._port = 0
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -63,8 +71,9 @@ class Operator:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        server = TelemetryServer(self._metrics, live=self._sick, ready=self._unready)
-        port = await server.start(self._settings.http_host, self._settings.http_port)
+        webhook = Webhook(self._inbox, self._metrics, self, self._settings.webhook_token_file)
+        server = TelemetryServer(self._metrics, live=self._sick, ready=self._unready, webhook=webhook)
+        port = self._port = await server.start(self._settings.http_host, self._settings.http_port)
         log.info("attune operator starts", identity=self._settings.identity, http_port=port)
         try:
             connection = await connect(self._settings.kubeconfig, self._settings.kube_context)
@@ -81,12 +90,12 @@ class Operator:
         try:
             discovery = Discovery(transport)
             await self._until_stopped(self._crds(discovery, connection.server))
-            lease = self._lease(KubernetesCluster(transport, discovery=discovery))
+            lease = self._lease = self._new_lease(KubernetesCluster(transport, discovery=discovery))
             fence = lease.fence if lease is not None else no_fence
             cluster = KubernetesCluster(
                 transport, fence=fence, discovery=discovery, replicas=replicas, prometheus=prometheus
             )
-            context = Context(cluster, self._settings, self._metrics)
+            context = Context(cluster, self._settings, self._metrics, inbox=self._inbox)
             events = self._events = EventSource(connection, self._settings, self._wake, self._metrics)
             events.start()
             self._waiting_for = None
@@ -111,14 +120,14 @@ class Operator:
         if lease is not None:
             await self._until_stopped(lease.acquire(), events)
         queue.start()
-        self._metrics.leading(True)
+        self._leading(True)
         resync = asyncio.create_task(self._resync(queue, events))
         try:
             await self._until_stopped(lease.keep() if lease is not None else asyncio.Event().wait(), events)
             await queue.drain(grace=0)
         finally:
             resync.cancel()
-            self._metrics.leading(False)
+            self._leading(False)
 
     async def _end(self, lease: Lease | None, events: EventSource) -> None:
         """Finish what runs, hand the lease over, stop to watch. Within seconds, whatever hangs."""
@@ -131,6 +140,32 @@ class Operator:
         if lease is not None:
             await lease.release()
         await events.stop()
+
+    def _leading(self, yes: bool) -> None:
+        """Alerts that wait for a decision of a leader that is none any more are refused, so that they are sent again."""
+        self._leads = yes
+        self._metrics.leading(yes)
+        if not yes:
+            self._inbox.clear()
+
+    # ---- what the webhook asks
+
+    def leads(self) -> bool:
+        """Whether alerts are dealt with here."""
+        return self._leads and (self._lease is None or self._lease.held)
+
+    def leader_url(self) -> str | None:
+        """Where they are, if not here."""
+        return self._lease.holder_url if self._lease is not None else None
+
+    def places(self) -> set[Place]:
+        """Namespace and name of every Retriever."""
+        return self._events.retrievers() if self._events is not None else set()
+
+    def wake(self, place: Place) -> None:
+        """Look at this Retriever before all others."""
+        if self._queue is not None:
+            self._queue.add(Key("Retriever", *place), first=True)
 
     def _wake(self, key: Key) -> None:
         if self._queue is not None:
@@ -174,11 +209,14 @@ class Operator:
             said, tries = problem, tries + 1
             await asyncio.sleep(2)
 
-    def _lease(self, unfenced: KubernetesCluster) -> Lease | None:
+    def _new_lease(self, unfenced: KubernetesCluster) -> Lease | None:
         chosen = self._settings
         if not chosen.leader_election:
             return None
-        return Lease(unfenced, chosen.lease_namespace, chosen.lease_name, chosen.identity, chosen.lease_seconds)
+        lease = Lease(unfenced, chosen.lease_namespace, chosen.lease_name, chosen.identity, chosen.lease_seconds)
+        host = f"[{chosen.http_host}]" if ":" in chosen.http_host else chosen.http_host
+        lease.url = f"http://{host}:{self._port}" if chosen.http_host not in EVERYWHERE else None
+        return lease
 
     def _new_queue(self, context: Context) -> WorkQueue:
         async def work(key: Key) -> timedelta | None:

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     prometheus_url: str | None = Field(None, pattern="^https?://", alias="ATTUNE_PROMETHEUS_URL")
     """Where ABTests are read, for Retrievers that name no Prometheus of their own."""
 
+    webhook_token_file: Path | None = Field(None, alias="ATTUNE_WEBHOOK_TOKEN_FILE")
+    """Bearer tokens of Alertmanager, one a line, read at each notification; unset: alerts are not taken."""
+
     leader_election: bool = Field(True, alias="ATTUNE_LEADER_ELECTION")
     lease_namespace: str = Field(default_factory=_own_namespace, pattern=DNS_LABEL, alias="ATTUNE_LEASE_NAMESPACE")
     lease_name: str = Field("attune-operator", pattern=DNS_SUBDOMAIN, alias="ATTUNE_LEASE_NAME")

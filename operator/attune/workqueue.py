@@ -96,8 +96,8 @@ class WorkQueue:
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
 
-    def add(self, key: Key) -> None:
-        """Process the key soon. Adding twice before it starts is one run; adding while it runs is one more run."""
+    def add(self, key: Key, *, first: bool = False) -> None:
+        """Process the key soon, or before all others. Adding twice before it starts is one run; adding while it runs is one more run."""
         if self._draining:
             return
         state = self._states.setdefault(key, _State())
@@ -106,8 +106,11 @@ class WorkQueue:
             state.again = True
         elif not state.queued:
             state.queued = True
-            self._ready.append(key)
+            self._ready.appendleft(key) if first else self._ready.append(key)
             self._wakeup.set()
+        elif first:
+            self._ready.remove(key)
+            self._ready.appendleft(key)
         self._report()
 
     def add_after(self, key: Key, delay: float) -> None:

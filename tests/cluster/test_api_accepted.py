@@ -96,6 +96,7 @@ def test_a_default_inside_a_part_that_is_half_written_is_filled_in(api: ApiServe
         "enabled": True,
         "errorRateMultiplier": 3,
         "inlineGuard": True,
+        "maxRecallDrop": 0.2,
         "minErrorRate": 0.01,
         "minRequests": 100,
         "window": "1h30m",

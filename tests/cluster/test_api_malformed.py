@@ -297,6 +297,7 @@ UPDATES = (
     update("a base model no more", T, {"spec.baseModel": "BAAI/bge"}, {"spec.baseModel": REMOVE}, "immutable"),
     update("a lower threshold", T, {}, {"spec.evalThreshold": 0.1}, "immutable"),
     update("another source", T, {}, {"spec.dataSource.feedback": False}, "immutable", at="spec.dataSource"),
+    update("force later", T, {}, {"spec.force": True}, "immutable", "create another TrainingJob", at="spec.force"),
     update("another number", V, {}, {"spec.version": 3}, "immutable", "create another ModelVersion"),
     update("another artifact", V, {}, {"spec.artifact.digest": "sha256:" + "1" * 64}, "immutable", at="spec.artifact"),
     update("another config", V, {}, {"spec.config.seed": 7}, "immutable", at="spec.config"),

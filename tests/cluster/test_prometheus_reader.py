@@ -19,33 +19,14 @@ from attune.observation import MetricsProblem, Samples, SamplesQuery, Sums
 from attune.telemetry import promql
 from attune.telemetry.prometheus import Prometheus
 from faulty_proxy import EMPTY, FaultyProxy, Mode, send
+from metrics_page import MetricsPage
 from prometheus_server import PrometheusServer
 
 
-class Target:
-    """A /metrics page that a test writes."""
+class Target(MetricsPage):
+    """A page with the counters of one test."""
 
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.status = 200
-        self.run = ""
-        target = self
-
-        class Page(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = "".join(f"{line}\n" for line in target.lines).encode()
-                self.send_response(target.status)
-                self.send_header("content-type", "text/plain; version=0.0.4")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+    run = ""
 
     def count(self, process: str, units: int, total: float = 0.0, **labels: str) -> None:
         """What a process has counted by now, of both arms: B has a tenth of A's units."""
@@ -70,10 +51,6 @@ class Target:
         """Nothing is counted, and what will be is of this run."""
         self.run, self.lines, self.status = run, [], 200
         return self
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class Scraped:

@@ -59,6 +59,7 @@ async def test_killed_at_any_write_the_verdict_is_the_same() -> None:
 async def test_after_the_end_nothing_is_written_any_more() -> None:
     world, _ = await world_to_test(BETTER)
     await decided(world)
+    await world.settle()  # the watch over the promotion ends, too
     before = len(world.cluster.writes)
     for _ in range(6):
         await world.look()

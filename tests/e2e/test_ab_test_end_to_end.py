@@ -19,7 +19,7 @@ from revisions import assert_invariants
 from serving_world import API, World
 from users import Users
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200), pytest.mark.xdist_group("ab-tests")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 CLICKS = {"name": "clicks", "role": "primary"}
 ERRORS = {"name": "error", "role": "guardrail", "direction": "decrease", "nonInferiorityMargin": 0.1}
 FINAL = {"Concluded", "Cancelled", "Failed"}

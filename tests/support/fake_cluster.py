@@ -7,7 +7,9 @@ owner-reference garbage collection, and every stored revision, so that invariant
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,7 +19,7 @@ from attune.contract import StageResult, StageSpec
 from attune.desired.stage_job import merge
 from attune.errors import AlreadyExists, Conflict, NotFound, Unavailable
 from attune.objects import Manifest, Ref
-from attune.observation import MetricsProblem, Samples, SamplesQuery
+from attune.observation import Health, HealthQuery, MetricsProblem, Samples, SamplesQuery
 from fake_serving import FakeServing
 
 Address = tuple[str, str, str]
@@ -74,10 +76,11 @@ class FakeCluster:
     prometheus: Callable[[SamplesQuery], Samples | MetricsProblem] = lambda query: MetricsProblem(
         "NoSamples", "none yet"
     )
+    health_of: Callable[[HealthQuery], Health | MetricsProblem] = lambda query: MetricsProblem("NoSamples", "none yet")
 
     def __post_init__(self) -> None:
         self._versions = itertools.count(1)
-        self._uids = itertools.count(1)
+        self._made: Counter[Address] = Counter()
 
     # what the tests do as users -----------------------------------------------------------------------------------
 
@@ -312,6 +315,9 @@ class FakeCluster:
     async def samples(self, query: SamplesQuery) -> Samples | MetricsProblem:
         return self.prometheus(query)
 
+    async def health(self, query: HealthQuery) -> Health | MetricsProblem:
+        return self.health_of(query)
+
     # inside -------------------------------------------------------------------------------------------------------
 
     def _write(self, what: str, write: Callable[[], Any]) -> Any:
@@ -323,9 +329,12 @@ class FakeCluster:
         return copy.deepcopy(answer)
 
     def _fresh(self, manifest: Manifest) -> Manifest:
+        address = _address(manifest)
+        self._made[address] += 1
+        seed = hashlib.sha256("/".join((*address, str(self._made[address]))).encode()).hexdigest()
         meta = {
             **manifest["metadata"],
-            "uid": f"{next(self._uids):08x}-0000-4000-8000-000000000000",
+            "uid": f"{seed[:8]}-0000-4000-8000-000000000000",  # of no matter in which order things were made
             "generation": 1,
             "creationTimestamp": self._stamp(),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from attune.contract import ReplicaReport, ServingConfig, VersionReport, VersionState
+from attune.contract import GuardReport, ProbeReport, ReplicaReport, ServingConfig, VersionReport, VersionState
 
 
 @dataclass
@@ -21,6 +21,12 @@ class FakeReplica:
     silent: bool = False
 
 
+def actives(acting: ServingConfig | None) -> set[str]:
+    """Versions that answer."""
+    models = (acting.embedding, acting.reranker) if acting is not None else ()
+    return {m.active for m in models if m is not None}
+
+
 @dataclass
 class FakeServing:
     """All replicas. `broken` maps a version to the reason for which it cannot be loaded; `slow` ones stay Loading."""
@@ -28,6 +34,9 @@ class FakeServing:
     replicas: dict[str, FakeReplica] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     slow: set[str] = field(default_factory=set)
+    guards: dict[str, GuardReport] = field(default_factory=dict)
+    """Version → what the guard of every replica says of it, as long as it is active there."""
+    probes: dict[str, ProbeReport] = field(default_factory=dict)
 
     def follow(self, name: str, text: str | None) -> FakeReplica:
         """One round of a replica; `text` is what its ConfigMap holds."""
@@ -57,6 +66,8 @@ class FakeServing:
             config_digest=told.digest() if told else None,
             problem=None if acting == told else "not every version is ready",
             versions=tuple(replica.states.values()),
+            guards=tuple(g for name, g in self.guards.items() if name in actives(acting)),
+            probes=tuple(p for name, p in self.probes.items() if name in actives(acting)),
         )
         return report.model_dump(mode="json", by_alias=True, exclude_none=True)
 

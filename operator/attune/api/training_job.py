@@ -216,12 +216,17 @@ class TrainingJobSpec(TrainingTemplate):
     RULES: ClassVar[tuple[Rule, ...]] = immutable(
         "a run is what it was started as; create another TrainingJob",
         *("retriever", "type", "provider", "baseModel", "dataSource", "hyperparameters", "validation"),
-        *("evalThreshold", "evaluation", "autoPromote", "promotion"),
+        *("evalThreshold", "evaluation", "autoPromote", "promotion", "force"),
     )
 
     retriever: ObjectName = Field(description="Name of the Retriever in the same namespace.")
     suspend: bool = Field(
         False, description="true: do not start; a running stage writes a checkpoint and ends. false: go on from there."
+    )
+    force: bool = Field(
+        False,
+        description="true: train although a version of the same data and configuration was rolled back. false: such a "
+        "run fails with reason RolledBackBefore as soon as its data is prepared.",
     )
 
 

@@ -62,7 +62,7 @@ class TrainingScheduleSpec(ApiModel):
         description="A missed time is made up for once, so late at most; unset: however late.",
     )
     template: TrainingTemplate = Field(
-        description="The TrainingJobs to create: their spec without retriever and suspend."
+        description="The TrainingJobs to create: their spec without retriever, suspend and force."
     )
     history_limit: int = Field(3, ge=0, le=100, description="Finished TrainingJobs of this schedule to keep.")
 

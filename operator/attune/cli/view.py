@@ -35,9 +35,17 @@ def status_view(retriever: Manifest, versions: list[Manifest], jobs: list[Manife
         "problems": [
             {"type": c["type"], "reason": c["reason"], "message": c["message"], "since": c["lastTransitionTime"]}
             for c in status.get("conditions") or []
-            if (c["status"] != "True") != (c["type"] == "RolledBack")
+            if _is_problem(c)
         ],
     }
+
+
+def _is_problem(condition: View) -> bool:
+    """A watch that is over is none; a rollback is one as long as it is said, and so is one that leads nowhere."""
+    kind, true = condition["type"], condition["status"] == "True"
+    if kind == "RolledBack":
+        return bool(true or condition["reason"] != "Promoted")
+    return bool(not true and (kind != "Watching" or condition["reason"] == "Blind"))
 
 
 def _model(kind: str, retriever: Manifest, versions: dict[str, Manifest]) -> View:

@@ -7,6 +7,12 @@ from attune.decide import Decision
 from attune.errors import AlreadyExists
 
 
+async def follow(cluster: Cluster, decision: Decision) -> None:
+    """What only follows from the status, once that was written."""
+    for manifest in decision.follow:
+        await cluster.apply(manifest)
+
+
 async def apply(cluster: Cluster, decision: Decision) -> None:
     """Carry out a decision's objects. Raises the cluster's errors; what was done before one stays and is found next time."""
     for manifest in decision.apply:

@@ -16,7 +16,7 @@ from attune.cluster.protocol import Manifest, Ref
 from attune.cluster.replicas import Replicas
 from attune.cluster.transport import APPLY, Fence, Transport
 from attune.errors import AlreadyExists, ClusterError, Forbidden, Invalid, NotFound
-from attune.observation import MetricsProblem, Samples, SamplesQuery
+from attune.observation import Health, HealthQuery, MetricsProblem, Samples, SamplesQuery
 
 log = structlog.get_logger(__name__)
 
@@ -32,10 +32,11 @@ def no_fence() -> None:
     """For tests and for the lease itself: writes are always allowed."""
 
 
-class SamplesReader(Protocol):
+class MetricsReader(Protocol):
     """What reads Prometheus; `telemetry.prometheus` does."""
 
     async def samples(self, query: SamplesQuery) -> Samples | MetricsProblem: ...
+    async def health(self, query: HealthQuery) -> Health | MetricsProblem: ...
 
 
 class KubernetesCluster:
@@ -48,7 +49,7 @@ class KubernetesCluster:
         fence: Fence = no_fence,
         discovery: Discovery | None = None,
         replicas: Replicas | None = None,
-        prometheus: SamplesReader | None = None,
+        prometheus: MetricsReader | None = None,
     ) -> None:
         self._transport = transport
         self._fence = fence
@@ -147,6 +148,12 @@ class KubernetesCluster:
         if self._prometheus is None:
             return MetricsProblem("NoPrometheus", "this process reads no Prometheus")
         return await self._prometheus.samples(query)
+
+    async def health(self, query: HealthQuery) -> Health | MetricsProblem:
+        """How well a version answers, as Prometheus has it."""
+        if self._prometheus is None:
+            return MetricsProblem("NoPrometheus", "this process reads no Prometheus")
+        return await self._prometheus.health(query)
 
     async def _pages(self, path: str, selector: Mapping[str, str]) -> "builtins.list[Manifest] | None":
         items: builtins.list[Manifest] = []

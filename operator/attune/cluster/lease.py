@@ -26,6 +26,8 @@ from attune.errors import AlreadyExists, ClusterError, Conflict, NotLeader
 log = structlog.get_logger(__name__)
 
 API_VERSION = "coordination.k8s.io/v1"
+URL = "attune.dev/url"
+"""Annotation of the Lease: where the leader is reached by its standbys."""
 
 
 def boot_time() -> float:
@@ -53,6 +55,10 @@ class Lease:
     seconds: int = 15
     clock: Callable[[], float] = boot_time
     jitter: Callable[[], float] = random.random
+    url: str | None = None
+    """Where others reach this candidate when it leads; kept as an annotation of the record."""
+    holder_url: str | None = field(default=None, init=False)
+    """Where the leader is reached, as far as it says so."""
     _record: Manifest | None = field(default=None, init=False)
     _seen: tuple[Any, ...] = field(default=(), init=False)
     _seen_at: float = field(default=0.0, init=False)
@@ -153,11 +159,19 @@ class Lease:
         holder = record["spec"].get("holderIdentity")
         if holder and holder != self.identity and self.clock() < self._seen_at + self._others_seconds(record):
             return record
-        return await self.store.replace({**record, "spec": self._claim(record["spec"])})
+        return await self.store.replace(
+            {**record, "metadata": self._marked(record["metadata"]), "spec": self._claim(record["spec"])}
+        )
+
+    def _marked(self, metadata: Manifest) -> Manifest:
+        """With our address, or without that of another one."""
+        others = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != URL}
+        return {**metadata, "annotations": others | ({URL: self.url} if self.url else {})}
 
     def _see(self, record: Manifest) -> None:
         """Note when the record last changed, on our own clock."""
         self._record = record
+        self.holder_url = (record["metadata"].get("annotations") or {}).get(URL)
         spec = record["spec"]
         seen = (
             spec.get("holderIdentity"),
@@ -189,7 +203,7 @@ class Lease:
         return {
             "apiVersion": API_VERSION,
             "kind": "Lease",
-            "metadata": {"name": self.name, "namespace": self.namespace},
+            "metadata": self._marked({"name": self.name, "namespace": self.namespace}),
             "spec": self._claim({"leaseTransitions": -1}),
         }
 

@@ -1,7 +1,7 @@
 """Step one of the loop: gather everything one decision needs into a frozen value. Reads only; a missing object is None."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -9,15 +9,12 @@ from pydantic import ValidationError
 
 from attune.api import ABTest, ModelVersion, Phase, Retriever, TrainingJob, VersionStage, kinds, labels
 from attune.cluster.protocol import Cluster, Manifest, Ref
-from attune.cluster.serving_pods import read_replicas
 from attune.contract import ModelType
-from attune.desired import serving
 from attune.desired.stage_spec import VERSION_PREFIX
 from attune.observation import (
     Defaults,
     SeenJob,
     SeenModelVersion,
-    SeenRetriever,
     SeenTrainingJob,
     seen_job,
 )
@@ -37,7 +34,7 @@ async def observe_training_job(cluster: Cluster, raw: Manifest, defaults: Defaul
             job=job, defaults=defaults, version=await read_version(cluster, namespace, job.status.model_version)
         )
     retriever = await read_retriever(cluster, namespace, job.spec.retriever)
-    version, taken = await _own_version(cluster, job)
+    version, everyone = await _own_version(cluster, job)
     base = job.spec.base_model or ""
     return SeenTrainingJob(
         job=job,
@@ -50,7 +47,8 @@ async def observe_training_job(cluster: Cluster, raw: Manifest, defaults: Defaul
         base_version=await read_version(cluster, namespace, base.removeprefix(VERSION_PREFIX))
         if base.startswith(VERSION_PREFIX)
         else None,
-        taken_numbers=taken,
+        taken_numbers=frozenset(int(v["spec"]["version"]) for v in everyone),
+        siblings=_readable(v for v in everyone if v["spec"]["retriever"] == job.spec.retriever),
     )
 
 
@@ -77,49 +75,14 @@ async def observe_model_version(
     )
 
 
-async def observe_retriever(cluster: Cluster, raw: Manifest, defaults: Defaults, _now: datetime) -> SeenRetriever:
-    """A Retriever with its versions and what serves it; the namespace's other names only when it has none yet."""
-    retriever = Retriever.model_validate(raw)
-    namespace = retriever.metadata.namespace
-    own, tests, replicas, objects = await asyncio.gather(
-        _versions_of(cluster, namespace, retriever.metadata.name),
-        read_tests(cluster, namespace, retriever.metadata.name),
-        read_replicas(cluster, retriever),
-        _serving_objects(cluster, retriever),
-    )
-    everyone = own if own else await cluster.list(kinds.API_VERSION, "ModelVersion", namespace)
-    versions = tuple(ModelVersion.model_validate(v) for v in own)
-    return SeenRetriever(
-        retriever=retriever,
-        defaults=defaults,
-        versions=tuple(v for v in versions if v.metadata.deletion_timestamp is None),
-        taken_names=frozenset(v["metadata"]["name"] for v in everyone),
-        tests=tuple(tests),
-        replicas=replicas,
-        objects=objects,
-    )
-
-
-async def _serving_objects(cluster: Cluster, retriever: Retriever) -> dict[tuple[str, str], Manifest]:
-    """What there is of the ConfigMap and the workload that serve this Retriever; nothing is asked before anything can be there."""
-    status = retriever.status
-    if not any(pointer is not None and pointer.active for pointer in (status.embedding, status.reranker)):
-        return {}
-    keys = [("v1", "ConfigMap", serving.config_map_name(retriever)), *serving.workload_keys(retriever)]
-    found = await asyncio.gather(
-        *(cluster.get(Ref(version, kind, retriever.metadata.namespace, name)) for version, kind, name in keys)
-    )
-    return {(kind, name): thing for (_, kind, name), thing in zip(keys, found, strict=True) if thing is not None}
-
-
 async def _siblings(cluster: Cluster, version: ModelVersion) -> tuple[ModelVersion, ...]:
     """The other versions of its Retriever and type that are not being deleted."""
-    raw = await _versions_of(cluster, version.metadata.namespace, version.spec.retriever)
+    raw = await versions_of(cluster, version.metadata.namespace, version.spec.retriever)
     others = (ModelVersion.model_validate(v) for v in raw if v["metadata"]["uid"] != version.metadata.uid)
     return tuple(v for v in others if v.spec.type is version.spec.type and v.metadata.deletion_timestamp is None)
 
 
-async def _versions_of(cluster: Cluster, namespace: str, retriever: str) -> list[Manifest]:
+async def versions_of(cluster: Cluster, namespace: str, retriever: str) -> list[Manifest]:
     """All versions of a Retriever: those we labelled, and those that a user made without our labels."""
     ours, unlabelled = await asyncio.gather(
         cluster.list(kinds.API_VERSION, "ModelVersion", namespace, {labels.RETRIEVER: retriever}),
@@ -168,18 +131,26 @@ async def _active(
     return await read_version(cluster, retriever.metadata.namespace, pointer.active)
 
 
-async def _own_version(cluster: Cluster, job: TrainingJob) -> tuple[ModelVersion | None, frozenset[int]]:
-    """The version this job reserved, also when the status write that names it was lost; else the numbers that are taken."""
+async def _own_version(cluster: Cluster, job: TrainingJob) -> tuple[ModelVersion | None, list[Manifest]]:
+    """The version this job reserved, also when the status write that names it was lost; else all of its type, when one is due."""
     namespace = job.metadata.namespace
     if job.status.model_version:
-        return await read_version(cluster, namespace, job.status.model_version), frozenset()
+        return await read_version(cluster, namespace, job.status.model_version), []
     if job.status.dataset is None:
-        return None, frozenset()
-    raw = await cluster.list(kinds.API_VERSION, "ModelVersion", namespace, {labels.TYPE: job.spec.type.value})
-    mine = next((v for v in raw if _label(v, labels.TRAINING_JOB_UID) == job.metadata.uid), None)
-    if mine is not None:
-        return ModelVersion.model_validate(mine), frozenset()
-    return None, frozenset(int(v["spec"]["version"]) for v in raw)
+        return None, []
+    found = await cluster.list(kinds.API_VERSION, "ModelVersion", namespace)  # those without our labels, too
+    everyone = [v for v in found if v["spec"]["type"] == job.spec.type]
+    mine = next((v for v in everyone if _label(v, labels.TRAINING_JOB_UID) == job.metadata.uid), None)
+    return (ModelVersion.model_validate(mine), []) if mine is not None else (None, everyone)
+
+
+def _readable(found: Iterable[Manifest]) -> tuple[ModelVersion, ...]:
+    """Those that can be read and are not being deleted; one that cannot be read says so itself."""
+    versions = []
+    for raw in found:
+        with suppress(ValidationError):
+            versions.append(ModelVersion.model_validate(raw))
+    return tuple(v for v in versions if v.metadata.deletion_timestamp is None)
 
 
 def _label(thing: Manifest, key: str) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from attune.objects import Manifest, Ref
-from attune.observation import MetricsProblem, Samples, SamplesQuery
+from attune.observation import Health, HealthQuery, MetricsProblem, Samples, SamplesQuery
 
 __all__ = ["Cluster", "Manifest", "Ref"]
 
@@ -55,4 +55,8 @@ class Cluster(Protocol):
 
     async def samples(self, query: SamplesQuery) -> Samples | MetricsProblem:
         """What Prometheus has of an A/B test; why it cannot be read, instead of an error."""
+        ...
+
+    async def health(self, query: HealthQuery) -> Health | MetricsProblem:
+        """How well a version answers, as Prometheus has it; why that cannot be read, instead of an error."""
         ...

@@ -1,9 +1,10 @@
-"""Step four of the loop: one write to /status, only if it changed, at the observed resourceVersion; then events."""
+"""Step four of the loop: one write to /status, only if it changed, at the observed resourceVersion; then what follows; then events."""
 
 import hashlib
 from datetime import datetime
 from typing import Any
 
+from attune.cluster.apply import follow
 from attune.cluster.protocol import Cluster, Manifest
 from attune.decide import Decision, Event
 
@@ -18,6 +19,7 @@ async def report(cluster: Cluster, raw: Manifest, decision: Decision, now: datet
         changed = status != (raw.get("status") or {})
         if changed:
             await cluster.replace_status({**raw, "status": status})
+    await follow(cluster, decision)
     for event in decision.events:
         await cluster.emit(event_manifest(raw, event, now))
     return changed

@@ -1,6 +1,7 @@
 """The serving Pods of a Retriever, each asked what it has loaded and what it acts by. Used by the observations."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 
 from pydantic import ValidationError
@@ -13,8 +14,17 @@ from attune.observation import SeenReplica, serving_pods
 
 async def read_replicas(cluster: Cluster, retriever: Retriever) -> tuple[SeenReplica, ...]:
     """All Pods that are meant to live; one that does not answer has no report."""
+    return await asked(cluster, await read_pods(cluster, retriever))
+
+
+async def read_pods(cluster: Cluster, retriever: Retriever) -> tuple[SeenReplica, ...]:
+    """The same, not asked."""
     mine = {labels.RETRIEVER: retriever.metadata.name, labels.COMPONENT: labels.SERVING}
-    pods = serving_pods(await cluster.list("v1", "Pod", retriever.metadata.namespace, mine))
+    return serving_pods(await cluster.list("v1", "Pod", retriever.metadata.namespace, mine))
+
+
+async def asked(cluster: Cluster, pods: Iterable[SeenReplica]) -> tuple[SeenReplica, ...]:
+    """Each with its report, if it answers."""
     return tuple(await asyncio.gather(*(_asked(cluster, pod) for pod in pods)))
 
 

@@ -1,8 +1,8 @@
 """The outcome of a decision, as a value: what to create, apply, delete, and what to write in status.
 
-The order in which `cluster.apply` and `cluster.report` carry it out is part of the contract: apply, create, ensure, delete, then the one
-status write, then events. Children come before the status that points to them, so a kill in between is repaired by
-the next look.
+The order in which `cluster.apply` and `cluster.report` carry it out is part of the contract: apply, create, ensure, delete,
+then the one status write, then what follows from it, then events. Children come before the status that points to them, so a kill
+in between is repaired by the next look.
 """
 
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ class Decision:
     """Objects of a kind that users write, made once: one that is there already is left as it is, whoever made it."""
     apply: tuple[Manifest, ...] = ()
     delete: tuple[Ref, ...] = ()
+    follow: tuple[Manifest, ...] = ()
+    """Applied right after the status was written: what only follows from it. Lost by a kill, it is found due at the next look."""
     events: tuple[Event, ...] = ()
     requeue_after: timedelta | None = None
 

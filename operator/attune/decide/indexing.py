@@ -12,6 +12,7 @@ from attune.contract import ModelType, Stage, StageResult
 from attune.decide import retention, upkeep
 from attune.decide.conditions import Said, said
 from attune.decide.decision import Decision, Event
+from attune.decide.promotion import RETURN
 from attune.desired import stage_spec
 from attune.desired.serving import has_corpus
 from attune.observation import SeenModelVersion
@@ -42,6 +43,8 @@ def keep_index(seen: SeenModelVersion, status: ModelVersionStatus, now: datetime
     every = parse_duration(retriever.spec.index.refresh_interval)
     wait = upkeep.due_again(status.indexing, status.index.refreshed_at if status.index else None, every, now)
     under_way = status.indexing is not None and status.indexing.finished_at is None
+    if _is_wanted_back(seen, status):
+        wait = timedelta()
     moved = status.index is None and status.indexing is not None and status.indexing.reason is None
     if wait > timedelta() and not under_way and not moved:
         return Decision(status=status, requeue_after=wait)
@@ -51,6 +54,15 @@ def keep_index(seen: SeenModelVersion, status: ModelVersionStatus, now: datetime
     version = seen.version.model_copy(update={"status": status})
     work = upkeep.Work(Stage.INDEX, status.indexing, lambda: stage_spec.for_index(version, retriever, collection))
     return _decided(seen, status, upkeep.look(seen, work, now), now)
+
+
+def _is_wanted_back(seen: SeenModelVersion, status: ModelVersionStatus) -> bool:
+    """A rollback is to lead here, and replicas did not find the collection: it is built again, whatever is noted of it."""
+    candidate = seen.retriever.status.candidate(seen.version.spec.type) if seen.retriever else None
+    if candidate is None or (candidate.version, candidate.request_id) != (seen.version.metadata.name, RETURN):
+        return False
+    built = status.indexing.finished_at if status.indexing else None
+    return built is None or built < candidate.since
 
 
 def _leader(seen: SeenModelVersion) -> ModelVersion:

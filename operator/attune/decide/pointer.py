@@ -5,6 +5,7 @@ One value, written at once: pointer, previous, split, history, answer and quaran
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from attune.api import (
     Action,
@@ -22,6 +23,8 @@ from attune.api.retriever_status import CAUSE_LENGTH
 from attune.contract import ModelType
 from attune.decide import retention
 from attune.decide.conditions import Said, said
+from attune.decide.rollback import rule
+from attune.observation import Count
 
 MOST_CHANGES, MOST_OUTCOMES, MOST_QUARANTINED = 7, 4, 4
 CAUSE = 120
@@ -37,6 +40,8 @@ class Move:
     action: Action
     cause: str
     request_id: str | None = None
+    before: Count | None = None
+    """How well the version before answered lately, where that could be read."""
 
 
 def moved(retriever: Retriever, versions: tuple[ModelVersion, ...], move: Move, now: datetime) -> RetrieverStatus:
@@ -54,7 +59,7 @@ def moved(retriever: Retriever, versions: tuple[ModelVersion, ...], move: Move, 
         before = retention.came_from(status, name)
         there = {v.metadata.name for v in versions if retention.could_serve(v)}
         previous = before if before in there - taken_back - {name} else None
-    pointer = ActiveModel(active=name, previous=previous, promoted_at=now)
+    pointer = ActiveModel(active=name, previous=previous, promoted_at=now, **_baseline(move.before))
     change = Change(
         type=kind,
         version=name,
@@ -82,6 +87,17 @@ def moved(retriever: Retriever, versions: tuple[ModelVersion, ...], move: Move, 
         version=name, request_id=move.request_id, result=RESULTS[move.action], message=cut(move.cause), at=now
     )
     return answered(new, versions, outcome)
+
+
+def _baseline(before: Count | None) -> dict[str, Any]:
+    if before is None:
+        return {}
+    p99 = rule.quantile(before, 0.99)
+    return {
+        "baseline_error_rate": round(before.rate, 6),
+        "baseline_requests": before.requests,
+        "baseline_latency_p99_seconds": round(p99, 6) if p99 is not None else None,
+    }
 
 
 def answered(status: RetrieverStatus, versions: tuple[ModelVersion, ...], outcome: Outcome) -> RetrieverStatus:

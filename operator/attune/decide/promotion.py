@@ -18,6 +18,8 @@ from attune.observation import SeenReplica, SeenRetriever
 
 AUTO = "auto"
 """The request ID of a version that is promoted without being asked for."""
+RETURN = "rollback"
+"""The request ID of a version that a rollback is to lead to, as soon as it has a collection."""
 PASSING = frozenset({"StoreUnavailable", "IndexUnavailable", "Interrupted"})
 """Reasons of a replica that go away by themselves: waited for, never a refusal."""
 

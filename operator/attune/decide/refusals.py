@@ -1,10 +1,12 @@
 """Reasons for which a TrainingJob cannot run as it is written, or not yet. Lists of small functions over what was seen."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
-from attune.contract import ModelType
+from attune.api import ModelVersion, Retriever, conditions
+from attune.contract import ModelType, TrainingConfig
 from attune.decide.gates import Problem
-from attune.desired.stage_spec import VERSION_PREFIX, base_model_of
+from attune.desired.stage_spec import VERSION_PREFIX, base_model_of, training_config
 from attune.observation import SeenTrainingJob
 
 Check = Callable[[SeenTrainingJob], Problem | None]
@@ -145,6 +147,67 @@ def not_in_this_release(seen: SeenTrainingJob) -> Problem | None:
 
 
 REFUSALS: tuple[Check, ...] = (provider_unknown, not_in_this_release, no_such_model, source_not_defined, no_source)
+
+LOSS_OF = {ModelType.EMBEDDING: "multipleNegativesRanking", ModelType.RERANKER: "bce"}
+"""What an unset loss means (TrainingConfig.loss): said or not, it is the same training."""
+
+
+def rolled_back_twin(seen: SeenTrainingJob) -> str | None:
+    """Which version of the same data and configuration was taken back, when and why. Known once the data is prepared."""
+    dataset, retriever = seen.job.status.dataset, seen.retriever
+    if dataset is None or retriever is None:
+        return None
+    config = _spelt_out(training_config(seen, retriever), seen.job.spec.type)
+    twins = [v for v in seen.siblings if _trained_on(v, dataset.digest) and _config_of(v) == config]
+    back = [(*told, v.metadata.name) for v in twins if (told := _taken_back(v, retriever)) is not None]
+    if not back:
+        return None
+    at, cause, name = max(back)
+    return (
+        f"{name}, trained with the same configuration on the same data ({dataset.examples} pairs, {dataset.digest[:19]}), "
+        f"was taken back on {at.astimezone(UTC):%Y-%m-%d at %H:%M} UTC: {cause.rstrip('.')}"
+    )
+
+
+def _trained_on(version: ModelVersion, digest: str) -> bool:
+    return version.status.dataset is not None and version.status.dataset.digest == digest
+
+
+def _config_of(version: ModelVersion) -> TrainingConfig | None:
+    config = version.spec.config
+    return _spelt_out(config, version.spec.type) if config is not None else None
+
+
+def _spelt_out(config: TrainingConfig, model_type: ModelType) -> TrainingConfig:
+    return config.model_copy(update={"loss": config.loss or LOSS_OF[model_type]})
+
+
+def _taken_back(version: ModelVersion, retriever: Retriever) -> tuple[datetime, str] | None:
+    """When and why, by its condition or, while that is to follow, by the quarantine; None once it was promoted again."""
+    name, pointer = version.metadata.name, retriever.status.of(version.spec.type)
+    if pointer is not None and pointer.active == name:
+        return None
+    told = conditions.get(version.status.conditions, "RolledBack")
+    if told is not None and told.status == "True":
+        return told.last_transition_time, told.message
+    entry = next((q for q in retriever.status.quarantined or () if q.version == name), None)
+    return (entry.at, entry.cause) if entry is not None else None
+
+
+def rolled_back_before(seen: SeenTrainingJob) -> Problem | None:
+    """The same training makes the same version, and that one broke."""
+    twin = rolled_back_twin(seen)
+    if twin is None or seen.job.spec.force:
+        return None
+    return Problem(
+        "RolledBackBefore",
+        f"{twin}. Create a TrainingJob with other data or another configuration (hyperparameters.seed is part of it), "
+        "or with spec.force: true to train it all the same",
+    )
+
+
+BEFORE_TRAINING: tuple[Check, ...] = (rolled_back_before,)
+"""Asked once the data is prepared, before a version number is reserved."""
 
 
 def first(checks: tuple[Check, ...], seen: SeenTrainingJob) -> Problem | None:

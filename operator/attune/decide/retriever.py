@@ -26,8 +26,10 @@ from attune.decide.experiment import splitting
 from attune.decide.gates import Problem
 from attune.decide.pointer import Move
 from attune.decide.promotion import Request
+from attune.decide.rollback import watch, watching, way_back
 from attune.desired import model_version
 from attune.desired.stage_spec import base_model_of
+from attune.objects import Manifest
 from attune.observation import SeenRetriever
 
 Step = tuple[RetrieverStatus, tuple[Event, ...]]
@@ -47,18 +49,34 @@ def decide_retriever(seen: SeenRetriever, now: datetime) -> Decision:
     for model_type in ModelType:
         status, told = _step(_with(seen, status), model_type, now)
         events = (*events, *told)
+    moving = serving.is_told_differently(before, status)
+    following = _told(_with(seen, status)) if moving else ()
+    if seen.hasty:
+        return Decision(status=status, follow=following, events=events, requeue_after=timedelta())
     follow = serving.follow(seen)
     status = serving.report(_with(seen, status), follow, now)
+    status, said_of_watch = watch.report(_with(seen, status), now)
     status = _readiness(_with(seen, status), now)
-    moving = serving.is_told_differently(before, status)
-    waiting = SOON if status.candidates else follow.requeue_after
     return Decision(
         status=status,
         apply=follow.apply,
         delete=follow.delete,
-        events=events,
-        requeue_after=timedelta() if moving else waiting,
+        follow=following,
+        events=(*events, *said_of_watch),
+        requeue_after=timedelta() if moving else _pause(_with(seen, status), follow.requeue_after, now),
     )
+
+
+def _told(seen: SeenRetriever) -> tuple[Manifest, ...]:
+    """The ConfigMap for a status that is about to be written, so that replicas need not wait for the next look."""
+    return tuple(m for m in serving.follow(seen).apply if m["kind"] == "ConfigMap")
+
+
+def _pause(seen: SeenRetriever, following: timedelta | None, now: datetime) -> timedelta | None:
+    """Until the next look."""
+    watched = any(watching.watch_of(seen.retriever, t, now) for t in ModelType)
+    pauses = (SOON if seen.retriever.status.candidates else following, watching.EVERY if watched else None)
+    return min((p for p in pauses if p is not None), default=None)
 
 
 def wanted_types(retriever: Retriever) -> tuple[ModelType, ...]:
@@ -96,6 +114,9 @@ def _step(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Step:
     active = seen.retriever.status.of(model_type)
     if active is None or active.active is None:
         return _first(seen, model_type, now)
+    status, events = watch.step(seen, model_type, now)
+    if status != seen.retriever.status:
+        return status, events
     request = promotion.next_request(seen, model_type)
     if request is None:
         return _none_asked(seen, model_type, now)
@@ -129,6 +150,8 @@ def _none_asked(seen: SeenRetriever, model_type: ModelType, now: datetime) -> St
     candidate = seen.retriever.status.candidate(model_type)
     if candidate is None or splitting.is_testing(candidate):
         return splitting.step(seen, model_type, now)
+    if candidate.request_id == promotion.RETURN:
+        return way_back.returning(seen, candidate, now)
     told = Event("PromotionWithdrawn", f"{candidate.version}: request {candidate.request_id} was taken back")
     return pointer.without_candidate(seen.retriever.status, model_type), (told,)
 
@@ -148,7 +171,8 @@ def _advance(seen: SeenRetriever, request: Request, now: datetime) -> Step:
     """No gate is closed: go back at once, or go forward when every replica is ready."""
     status = seen.retriever.status
     if request.is_rollback:
-        return _roll_back(seen, request, now)
+        cause = Problem("ByHand", f"by hand, request {request.request_id}")
+        return way_back.rolled_back(seen, way_back.Back(request.version, cause, request.request_id), now)
     waiting = promotion.wait_of(request)
     known = status.candidate(request.version.spec.type)
     ours = known is not None and (known.version, known.request_id) == (request.name, request.request_id)
@@ -171,38 +195,11 @@ def _promote(seen: SeenRetriever, request: Request, now: datetime) -> Step:
     replicas = len(seen.replicas)
     asked = "by itself (autoPromote)" if request.request_id == promotion.AUTO else f"request {request.request_id}"
     cause = f"{asked}; loaded and verified by {replicas} replica{'' if replicas == 1 else 's'}"
-    move = Move(request.version, Action.PROMOTED, cause, request.request_id)
+    before_it = watch.before_promotion(seen, request.version.spec.type)
+    move = Move(request.version, Action.PROMOTED, cause, request.request_id, before_it)
     before = request.active.metadata.name if request.active else "nothing"
     told = Event("Promoted", f"{before} → {request.name}: {cause}")
     return pointer.moved(seen.retriever, seen.versions, move, now), (told,)
-
-
-def _roll_back(seen: SeenRetriever, request: Request, now: datetime) -> Step:
-    """One write: pointer, quarantine, split and candidate together. A promotion under way is refused in it."""
-    status, kind = seen.retriever.status, request.version.spec.type
-    before = request.active.metadata.name if request.active else "nothing"
-    cause = f"by hand, request {request.request_id}"
-    active = status.of(kind)
-    ended = active.split if active else None
-    if ended is not None:
-        cause += f"; ends test {ended.test} of {ended.challenger}"
-    move = Move(request.version, Action.ROLLED_BACK, cause, request.request_id)
-    new = pointer.moved(seen.retriever, seen.versions, move, now)
-    candidate = status.candidate(kind)
-    if candidate is not None and candidate.test is None and candidate.version != request.name:
-        why = f"Superseded: {before} was rolled back to {request.name} meanwhile; ask again with a new requestID"
-        outcome = Outcome(
-            version=candidate.version,
-            request_id=candidate.request_id,
-            result=PromotionResult.REFUSED,
-            message=pointer.cut(why),
-            at=now,
-        )
-        new = pointer.answered(new, seen.versions, outcome)
-    index = request.version.status.index
-    told = f"{before} → {request.name}{f', collection {index.collection}' if index else ''}: {cause}"
-    new = said(new, Said("RolledBack", True, "ByHand", told), seen.retriever.metadata.generation, now)
-    return new, (Event("RolledBack", told, warning=True),)
 
 
 # ---- what `kubectl get` says

@@ -42,7 +42,8 @@ def decide_training_job(seen: SeenTrainingJob, now: datetime) -> Decision:
             seen, Problem("ModelVersionDeleted", f"ModelVersion {name} was deleted while its training ran"), now
         )
     if _due(job) is not Stage.PREPARE and seen.version is None:
-        return _reserve_version(seen, now)
+        problem = refusals.first(refusals.BEFORE_TRAINING, seen)
+        return _fail(seen, problem, now) if problem else _reserve_version(seen, now)
     return _advance(seen, now)
 
 
@@ -187,10 +188,12 @@ def _reserve_version(seen: SeenTrainingJob, now: datetime) -> Decision:
     manifest = model_version.trained(seen.job, seen.retriever, config, number, now)
     name = manifest["metadata"]["name"]
     status = _status(seen, reason="VersionReserved", message=f"ModelVersion {name} reserved", model_version=name)
+    twin = refusals.rolled_back_twin(seen)
+    forced = (Event("Forced", f"spec.force is true: {name} is trained although {twin}"),) if twin else ()
     return Decision(
         status=status,
         create=(manifest,),
-        events=(Event("VersionReserved", status.message or ""),),
+        events=(*forced, Event("VersionReserved", status.message or "")),
         requeue_after=timedelta(),
     )
 

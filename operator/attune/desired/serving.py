@@ -6,16 +6,17 @@ first, and the rest follows.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attune.api import ActiveModel, ModelVersion, Retriever, SecretReference, kinds, labels, names
+from attune.api import ActiveModel, ModelVersion, Retriever, SecretReference, kinds, labels, names, parse_duration
 from attune.contract import (
     PEERS_KEY,
     SERVING_KEY,
     ModelType,
     ServedJudge,
     ServedModel,
+    ServedProbe,
     ServedSplit,
     ServedUpstream,
     ServedVersion,
@@ -45,9 +46,11 @@ def config(retriever: Retriever, versions: Iterable[ModelVersion]) -> ServingCon
 
     A previous version or a challenger that is gone is left out: it must not stand in the way of the active one.
     """
-    described = (served(v, retriever) for v in versions)
+    known = {v.metadata.name: v for v in versions}
+    described = (served(v, retriever) for v in known.values())
     loaded = {v.name: v for v in described if v is not None}
-    models = {t: _model(retriever, retriever.status.of(t), frozenset(loaded)) for t in ModelType}
+    able = {name: known[name] for name in loaded}
+    models = {t: _model(retriever, retriever.status.of(t), able) for t in ModelType}
     active = [m.active for m in models.values() if m is not None]
     if not active or any(name not in loaded for name in active):
         return None
@@ -105,7 +108,7 @@ def served(version: ModelVersion, retriever: Retriever) -> ServedVersion | None:
     )
 
 
-def _model(retriever: Retriever, pointer: ActiveModel | None, loaded: frozenset[str]) -> ServedModel | None:
+def _model(retriever: Retriever, pointer: ActiveModel | None, loaded: Mapping[str, ModelVersion]) -> ServedModel | None:
     if pointer is None or pointer.active is None:
         return None
     split = None
@@ -123,9 +126,31 @@ def _model(retriever: Retriever, pointer: ActiveModel | None, loaded: frozenset[
             salt=salt,
             run=pointer.split.uid or "",
         )
+    previous = loaded.get(pointer.previous or "")
     return ServedModel(
-        active=pointer.active, previous=pointer.previous if pointer.previous in loaded else None, split=split
+        active=pointer.active,
+        previous=previous.metadata.name if previous else None,
+        split=split,
+        probe=_probe(retriever, loaded.get(pointer.active), previous),
     )
+
+
+def _probe(retriever: Retriever, active: ModelVersion | None, previous: ModelVersion | None) -> ServedProbe | None:
+    """Labelled queries for a comparison with the version before: the held-out ones of the data that it was measured on."""
+    chosen = retriever.spec.rollback
+    if (
+        active is None
+        or previous is None
+        or not chosen.enabled
+        or chosen.max_recall_drop == 1
+        or not has_corpus(retriever)
+    ):
+        return None
+    dataset = active.status.dataset or previous.status.dataset
+    if dataset is None or not dataset.held_out_queries:
+        return None
+    seconds = parse_duration(chosen.window).total_seconds()
+    return ServedProbe(uri=dataset.uri, digest=dataset.digest, seconds=seconds)
 
 
 def config_map(retriever: Retriever, told: ServingConfig, replicas: Iterable[SeenReplica] = ()) -> Manifest:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from attune.api import ABTest, ModelVersion, Retriever, TrainingJob
+from attune.contract import ModelType
 from attune.objects import Manifest
+from attune.observation.health import Alert, Health
 from attune.observation.jobs import SeenJob
 from attune.observation.replicas import SeenReplica
 from attune.observation.samples import MetricsProblem, Samples
@@ -44,6 +46,8 @@ class SeenTrainingJob:
     """The version that `baseModel: version:NAME` names."""
     taken_numbers: frozenset[int] = frozenset()
     """Numbers of all versions of this type in the namespace; read only when a number is to be reserved."""
+    siblings: tuple[ModelVersion, ...] = ()
+    """The versions of its Retriever and type that are not being deleted; read only when a number is to be reserved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,14 @@ class SeenRetriever:
     replicas: tuple[SeenReplica, ...] = ()
     objects: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
     """(kind, name) → object: what exists of the things that serve it."""
+    health: Mapping[ModelType, Health | MetricsProblem] = field(default_factory=dict)
+    """Of the active versions that are watched."""
+    before: Mapping[ModelType, Health | MetricsProblem] = field(default_factory=dict)
+    """Of the active versions that are about to be replaced; read only then."""
+    alerts: tuple[Alert, ...] = ()
+    """Those that came and were not dealt with."""
+    hasty: bool = False
+    """An alert came: neither replicas nor Prometheus were asked, as those may hang."""
 
     @property
     def serving_image(self) -> str:

@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from attune import __version__
 from attune.errors import ClusterError
+from attune.telemetry.actives import Actives
 from attune.workqueue import Key
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series a counter, which nobody asks for
@@ -44,11 +45,19 @@ class Metrics:
         self._requests = Counter(
             "attune_api_requests_total", "Requests to the API server.", ["verb", "code"], registry=home
         )
+        self._alerts = Counter(
+            "attune_webhook_alerts_total", "Alerts that came, by what came of them.", ["outcome"], registry=home
+        )
+        self._rollbacks = Counter(
+            "attune_rollbacks_total", "Versions taken back, by trigger.", ["trigger"], registry=home
+        )
         self._leader = Gauge("attune_leader", "1 while this replica holds the lease.", registry=home)
         self._phases = _Phases()
         self._streams = _Ages()
+        self.actives = Actives()
         self.registry.register(self._phases)
         self.registry.register(self._streams)
+        self.registry.register(self.actives)
         ProcessCollector(registry=self.registry)
         Gauge("attune_build_info", "Always 1.", ["version"], registry=home).labels(__version__).set(1)
         self._leader.set(0)
@@ -68,6 +77,16 @@ class Metrics:
         if error is not None:
             self._errors.labels(key.kind, type(error).__name__).inc()
 
+    # rollbacks
+
+    def alert(self, outcome: str, count: int = 1) -> None:
+        """Alerts were dealt with: rolled_back, ignored, duplicate, unknown, or refused."""
+        self._alerts.labels(outcome).inc(count)
+
+    def rolled_back(self, trigger: str) -> None:
+        """A version was taken back: ByHand, Alert, Guard, ErrorRate, Latency or Recall."""
+        self._rollbacks.labels(trigger).inc()
+
     # objects
 
     def object_phase(self, key: Key, phase: str) -> None:
@@ -77,6 +96,8 @@ class Metrics:
     def object_gone(self, key: Key) -> None:
         """The object was deleted."""
         self._phases.of.pop(key, None)
+        if key.kind == "Retriever":
+            self.actives.of.pop((key.namespace, key.name), None)
 
     # the API server
 

@@ -41,7 +41,7 @@ class Point:
 def queries(query: SamplesQuery) -> dict[str, str]:
     """Name → PromQL of everything that is read for one look."""
     life = _life(query)
-    run = f'run="{_quoted(query.run)}"'
+    run = f'run="{quoted(query.run)}"'
     every = f'{{__name__=~"{"|".join(SERIES)}",{run}}}'
     fallen = " or ".join(f"resets({name}{{{run}}}[{life}]) > 0" for name in SERIES)
     nameless = f'last_over_time({names.UNITS}{{{run},process=""}}[{life}])'
@@ -58,9 +58,9 @@ def queries(query: SamplesQuery) -> dict[str, str]:
 
 def raw(query: SamplesQuery, processes: Iterable[str]) -> str:
     """PromQL of the raw samples of processes whose series were found to fall."""
-    some = _quoted("|".join(re.escape(p) for p in processes))
+    some = quoted("|".join(re.escape(p) for p in processes))
     every = "|".join(SERIES)
-    return f'{{__name__=~"{every}",run="{_quoted(query.run)}",process=~"{some}"}}[{_life(query)}]'
+    return f'{{__name__=~"{every}",run="{quoted(query.run)}",process=~"{some}"}}[{_life(query)}]'
 
 
 def points(answer: Any) -> tuple[Point, ...]:
@@ -246,5 +246,6 @@ def _life_seconds(query: SamplesQuery) -> int:
     return max(1, math.ceil((query.at - query.since).total_seconds())) + EARLIER
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """As it stands between quotes in PromQL."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

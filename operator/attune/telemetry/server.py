@@ -1,4 +1,4 @@
-"""/metrics, /healthz and /readyz over HTTP. `runtime` starts it before anything else, so probes get words at once."""
+"""/metrics, /healthz, /readyz and the webhook over HTTP. `runtime` starts it before anything else, so probes get words at once."""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,6 +6,7 @@ from aiohttp import web
 
 from attune.errors import StartError
 from attune.telemetry.metrics import Metrics
+from attune.telemetry.webhook import PATH, Webhook
 
 Problems = Callable[[], list[str]]
 """What is wrong now, in words; empty when all is well."""
@@ -14,9 +15,11 @@ Problems = Callable[[], list[str]]
 class TelemetryServer:
     """`live` answers "restart me?", `ready` answers "is the update of this replica done?"."""
 
-    def __init__(self, metrics: Metrics, live: Problems, ready: Problems) -> None:
+    def __init__(self, metrics: Metrics, live: Problems, ready: Problems, webhook: Webhook | None = None) -> None:
         self._metrics = metrics
         application = web.Application()
+        if webhook is not None:
+            application.router.add_post(PATH, webhook.post)
         application.router.add_get("/metrics", self._render)
         application.router.add_get("/healthz", _check(live))
         application.router.add_get("/readyz", _check(ready))

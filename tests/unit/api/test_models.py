@@ -39,7 +39,8 @@ def test_a_small_job_has_the_documented_defaults() -> None:
         2,
         0.01,
     )
-    assert (spec.eval_threshold, spec.evaluation.k, spec.backoff_limit, spec.suspend) == (0.85, 10, 2, False)
+    assert (spec.eval_threshold, spec.evaluation.k, spec.backoff_limit) == (0.85, 10, 2)
+    assert (spec.suspend, spec.force) == (False, False)
     assert (spec.provider, spec.auto_promote, spec.data_source.archive, spec.data_source.min_examples) == (None,) * 4
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from attune.api import ABTest, Action, Candidate, ModelVersion, Retriever, RetrieverStatus, TestResult
+from attune.api import ABTest, Action, AlertAction, Candidate, ModelVersion, Retriever, RetrieverStatus, TestResult
 from attune.contract import ModelType
 from attune.decide import decide_ab_test, pointer
 from attune.decide.conditions import Said, said
 from attune.decide.experiment import splitting
 from attune.decide.pointer import Move
-from attune.observation import ArmSamples, Samples, SeenABTest, Stratum, Sums
+from attune.decide.rollback import watch
+from attune.observation import Alert, ArmSamples, Count, Samples, SeenABTest, Stratum, Sums
 from versions import NOW, a_retriever, a_version
 
 NAMES = [f"metric_number_{n}" for n in range(10)]
@@ -66,7 +67,9 @@ def test_a_retriever_with_every_list_full_stays_under_ten_kilobytes() -> None:
     versions = tuple(version_named(name, n) for n, name in enumerate(names, 1))
     for n, version in enumerate(versions * 2):
         action = Action.ROLLED_BACK if n % 2 else Action.PROMOTED
-        move = Move(version, action, long, f"cli-{n:012x}")
+        move = Move(
+            version, action, long, f"cli-{n:012x}", Count(900, 123_456, 1_234, {0.05: 100_000, float("inf"): 123_456})
+        )
         retriever = with_status(retriever, pointer.moved(retriever, versions, move, NOW))
         trial = an_ab_test(f"test-of-version-{n}", version.metadata.name)
         told = splitting.answered(retriever.status, splitting.outcome_of(trial, TestResult.LOST, long, NOW))
@@ -75,7 +78,10 @@ def test_a_retriever_with_every_list_full_stays_under_ten_kilobytes() -> None:
     for kind in ModelType:
         candidate = Candidate(type=kind, version=names[0], request_id="r" * 40, since=NOW, message="m" * pointer.CAUSE)
         status = pointer.with_candidate(status, candidate)
-    for name in ("Ready", "Serving", "IndexReady", "RolledBack"):
+    alerts = [Alert(f"{n:016x}", NOW, True, names[0], "AttuneVersionErrors", long) for n in range(20)]
+    status = watch.noted(status, alerts, AlertAction.ROLLED_BACK)
+    assert len(status.handled_alerts or ()) == watch.MOST_ALERTS
+    for name in ("Ready", "Serving", "IndexReady", "RolledBack", "Watching"):
         status = said(status, Said(name, True, "AllFollow", long[:300]), 7, NOW)
     assert len(status.changes or ()) == pointer.MOST_CHANGES
     assert len(status.quarantined or ()) == pointer.MOST_QUARANTINED

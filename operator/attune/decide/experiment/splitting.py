@@ -27,6 +27,7 @@ from attune.decide.experiment import challengers
 from attune.decide.gates import Problem
 from attune.decide.pointer import Move
 from attune.decide.promotion import Request
+from attune.decide.rollback import watch
 from attune.observation import SeenRetriever
 
 Step = tuple[RetrieverStatus, tuple[Event, ...]]
@@ -146,7 +147,7 @@ def _promote(seen: SeenRetriever, test: ABTest, model_type: ModelType, now: date
     if promotion.wait_of(request) is not None:
         return status, ()
     cause = f"won test {test.metadata.name}: {test.status.recommendation or ''}"
-    move = Move(request.version, Action.PROMOTED, cause)
+    move = Move(request.version, Action.PROMOTED, cause, before=watch.before_promotion(seen, model_type))
     new = pointer.moved(seen.retriever, seen.versions, move, now)
     told = f"{request.active.metadata.name if request.active else 'nothing'} → {request.name}: {cause}"
     return answered(new, outcome_of(test, TestResult.PROMOTED, cause, now)), (Event("Promoted", told),)
