@@ -130,12 +130,26 @@ async def test_where_rollback_is_disabled_nothing_is_taken_back(trouble: Trouble
     assert pointer(world)["active"] == V2
 
 
-async def test_one_replica_of_three_with_an_open_guard_is_said_by_it_and_takes_nothing_back() -> None:
+async def test_one_replica_of_three_with_an_open_guard_is_said_and_takes_nothing_back_but_most_of_them_do() -> None:
     world = await promoted(serving={"replicas": 3})
     world.cluster.serving.guards[V2] = an_open_guard().model_copy(update={"open": False})
     await look(world, 3)
-    assert pointer(world)["active"] == V2
+    assert all(c["type"] != "Guarded" for c in retriever(world)["status"]["conditions"])
     guard(world)
+    world.cluster.serving.guarding = {"news-serving-1"}
+    await look(world, 3)
+    assert pointer(world)["active"] == V2
+    said = condition(retriever(world), "Guarded")
+    assert said["status"] == "True"
+    assert (
+        f"1 of 3 replicas answer in place of {V2} by the version before: in news-serving-1, 9 of 10 requests failed"
+        in said["message"]
+    )
+    assert [e["reason"] for e in world.cluster.events].count("GuardOpened") == 1
+    world.cluster.serving.guarding = set()
+    await look(world, 2)
+    assert condition(retriever(world), "Guarded")["status"] == "False"
+    world.cluster.serving.guarding = None
     await look(world, 3)
     assert pointer(world)["active"] == V1
     assert "of 3 of 3 replicas" in condition(retriever(world), "RolledBack")["message"]

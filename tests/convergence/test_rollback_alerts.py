@@ -123,7 +123,7 @@ async def test_a_flood_of_alerts_is_bounded_in_status_and_in_memory() -> None:
         if n % 30 == 0:
             await look(world)
     await look(world)
-    assert len(world.cluster.find("Retriever")["status"]["handledAlerts"]) == 6
+    assert len(world.cluster.find("Retriever")["status"]["handledAlerts"]) == 5
     assert pointer(world)["active"] == V2
     assert_invariants(world.cluster)
 

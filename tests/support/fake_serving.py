@@ -36,6 +36,8 @@ class FakeServing:
     slow: set[str] = field(default_factory=set)
     guards: dict[str, GuardReport] = field(default_factory=dict)
     """Version → what the guard of every replica says of it, as long as it is active there."""
+    guarding: set[str] | None = None
+    """Only these replicas; None: all of them."""
     probes: dict[str, ProbeReport] = field(default_factory=dict)
 
     def follow(self, name: str, text: str | None) -> FakeReplica:
@@ -66,10 +68,13 @@ class FakeServing:
             config_digest=told.digest() if told else None,
             problem=None if acting == told else "not every version is ready",
             versions=tuple(replica.states.values()),
-            guards=tuple(g for name, g in self.guards.items() if name in actives(acting)),
+            guards=tuple(g for name, g in self.guards.items() if name in actives(acting) and self._guards(replica)),
             probes=tuple(p for name, p in self.probes.items() if name in actives(acting)),
         )
         return report.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def _guards(self, replica: FakeReplica) -> bool:
+        return self.guarding is None or replica.name in self.guarding
 
     def _state(self, version: Any) -> VersionReport:
         reason = self.broken.get(version.name)

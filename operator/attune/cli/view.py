@@ -42,10 +42,14 @@ def status_view(retriever: Manifest, versions: list[Manifest], jobs: list[Manife
 
 def _is_problem(condition: View) -> bool:
     """A watch that is over is none; a rollback is one as long as it is said, and so is one that leads nowhere."""
-    kind, true = condition["type"], condition["status"] == "True"
-    if kind == "RolledBack":
-        return bool(true or condition["reason"] != "Promoted")
-    return bool(not true and (kind != "Watching" or condition["reason"] == "Blind"))
+    kind, reason = condition["type"], condition["reason"]
+    true: bool = condition["status"] == "True"
+    by_kind: dict[str, bool] = {
+        "RolledBack": true or reason != "Promoted",
+        "Guarded": true,
+        "Watching": reason == "Blind",
+    }
+    return by_kind.get(kind, not true)
 
 
 def _model(kind: str, retriever: Manifest, versions: dict[str, Manifest]) -> View:

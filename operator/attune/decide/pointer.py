@@ -26,7 +26,7 @@ from attune.decide.conditions import Said, said
 from attune.decide.rollback import rule
 from attune.observation import Count
 
-MOST_CHANGES, MOST_OUTCOMES, MOST_QUARANTINED = 7, 4, 4
+MOST_CHANGES, MOST_OUTCOMES, MOST_QUARANTINED = 6, 4, 3
 CAUSE = 120
 """Characters of a cause in the history: with all lists full, a Retriever stays under 10 kB. Answers are as long as CAUSE_LENGTH."""
 RESULTS = {Action.PROMOTED: PromotionResult.PROMOTED, Action.ROLLED_BACK: PromotionResult.ROLLED_BACK}

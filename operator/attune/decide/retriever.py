@@ -26,7 +26,7 @@ from attune.decide.experiment import splitting
 from attune.decide.gates import Problem
 from attune.decide.pointer import Move
 from attune.decide.promotion import Request
-from attune.decide.rollback import watch, watching, way_back
+from attune.decide.rollback import guarding, watch, watching, way_back
 from attune.desired import model_version
 from attune.desired.stage_spec import base_model_of
 from attune.objects import Manifest
@@ -56,13 +56,14 @@ def decide_retriever(seen: SeenRetriever, now: datetime) -> Decision:
     follow = serving.follow(seen)
     status = serving.report(_with(seen, status), follow, now)
     status, said_of_watch = watch.report(_with(seen, status), now)
+    status, said_of_guard = guarding.report(_with(seen, status), now)
     status = _readiness(_with(seen, status), now)
     return Decision(
         status=status,
         apply=follow.apply,
         delete=follow.delete,
         follow=following,
-        events=(*events, *said_of_watch),
+        events=(*events, *said_of_watch, *said_of_guard),
         requeue_after=timedelta() if moving else _pause(_with(seen, status), follow.requeue_after, now),
     )
 
@@ -75,6 +76,7 @@ def _told(seen: SeenRetriever) -> tuple[Manifest, ...]:
 def _pause(seen: SeenRetriever, following: timedelta | None, now: datetime) -> timedelta | None:
     """Until the next look."""
     watched = any(watching.watch_of(seen.retriever, t, now) for t in ModelType)
+    watched = watched or guarding.is_open(seen)
     pauses = (SOON if seen.retriever.status.candidates else following, watching.EVERY if watched else None)
     return min((p for p in pauses if p is not None), default=None)
 

@@ -81,7 +81,7 @@ def test_a_retriever_with_every_list_full_stays_under_ten_kilobytes() -> None:
     alerts = [Alert(f"{n:016x}", NOW, True, names[0], "AttuneVersionErrors", long) for n in range(20)]
     status = watch.noted(status, alerts, AlertAction.ROLLED_BACK)
     assert len(status.handled_alerts or ()) == watch.MOST_ALERTS
-    for name in ("Ready", "Serving", "IndexReady", "RolledBack", "Watching"):
+    for name in ("Ready", "Serving", "IndexReady", "RolledBack", "Watching", "Guarded"):
         status = said(status, Said(name, True, "AllFollow", long[:300]), 7, NOW)
     assert len(status.changes or ()) == pointer.MOST_CHANGES
     assert len(status.quarantined or ()) == pointer.MOST_QUARANTINED

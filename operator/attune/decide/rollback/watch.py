@@ -14,7 +14,7 @@ from attune.decide.rollback.watching import Watch, watch_of
 from attune.observation import Alert, Count, Health, MetricsProblem, SeenRetriever
 
 Step = tuple[RetrieverStatus, tuple[Event, ...]]
-MOST_ALERTS = 6
+MOST_ALERTS = 5
 PATIENCE = timedelta(seconds=30)
 """So long after a promotion nobody is called blind: the first scrapes have yet to come."""
 
