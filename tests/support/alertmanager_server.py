@@ -58,10 +58,16 @@ class AlertmanagerServer(Daemon):
         }
 
     def post_alert(
-        self, labels: Mapping[str, str], annotations: Mapping[str, str] | None = None, *, firing: bool = True
+        self,
+        labels: Mapping[str, str],
+        annotations: Mapping[str, str] | None = None,
+        *,
+        firing: bool = True,
+        clock: timedelta = timedelta(),
     ) -> None:
-        """An alert as Prometheus sends it: it fires for five minutes, since it first did, or is resolved now."""
-        now = datetime.now(UTC)
+        """An alert as Prometheus sends it: it fires for five minutes, since it first did, or is resolved now. `clock`: by how much its
+        clock is ahead."""
+        now = datetime.now(UTC) + clock
         key = frozenset(labels.items())
         since = self._since.setdefault(key, now) if firing else self._since.pop(key, now)
         alert = {

@@ -30,8 +30,7 @@ class Daemon:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{self.address}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -59,6 +58,10 @@ class Daemon:
         assert self._process is not None, f"{self.name} was not started"
         self._process.send_signal(signal)
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def stop(self) -> None:
         """SIGTERM, and wait until it is gone; nothing if it is."""
         if self._process is not None:
@@ -80,6 +83,13 @@ class Daemon:
             return httpx.get(f"{self.url}/-/ready", trust_env=False, timeout=2).status_code == 200
         except httpx.HTTPError:
             return False
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 def _with_share_of(path: Path) -> list[str]:

@@ -27,6 +27,8 @@ class Answer:
     collection: str = ""
     body: Any = None
     text: str = ""
+    fallback: str = ""
+    """The version in whose place another one answered."""
 
 
 @dataclass
@@ -87,6 +89,7 @@ class Load:
                 answer.headers.get("x-attune-index", ""),
                 kept,
                 "" if answer.status_code == 200 else answer.text[:300],
+                answer.headers.get("x-attune-fallback", ""),
             )
         except httpx.HTTPError as error:
             done = Answer(number, began, path, 0, time.monotonic() - began, text=repr(error))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pwd
-import socket
 import subprocess
 from pathlib import Path
 
 import pgserver
 import psycopg
+
+from debian_packages import free_port
 
 BINARIES = Path(pgserver.__file__).parent / "pginstall" / "bin"
 SECONDS = 30
@@ -20,7 +21,7 @@ class PostgresServer:
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "data"
-        self.port = _free_port()
+        self.port = free_port()
         self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         folder.mkdir(parents=True, exist_ok=True)
         if self._user is not None:
@@ -64,9 +65,3 @@ class PostgresServer:
             **extra,
         )
         assert done.returncode == 0, f"{program}: {done.stderr}"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -39,6 +39,8 @@ class RecordingProxy:
     writes: list[tuple[str, str, int | None]] = field(default_factory=list)
     """(verb, path, status) of each write; status None where the operator was killed before it was passed on."""
     url: str = ""
+    away: bool = False
+    """Every request is answered as if the API server were gone."""
 
     def start(self) -> RecordingProxy:
         self._loop = asyncio.new_event_loop()
@@ -82,6 +84,8 @@ class RecordingProxy:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         path = request.path
+        if self.away:
+            return web.Response(status=503, text="away")
         counted = request.method in WRITES and not any(part in path for part in IGNORED)
         number, when = len(self.writes), None
         if counted:

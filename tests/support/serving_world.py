@@ -24,7 +24,7 @@ SECONDS = 240
 class World:
     """A namespace with a volume, a Retriever over tiny models, and its serving Pods."""
 
-    def __init__(self, cluster: Cluster, namespace: str, folder: Path) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, folder: Path, **settings: str) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.folder = folder
@@ -33,7 +33,7 @@ class World:
         self.revisions = Revisions(cluster.kubeconfig, namespace).start()
         known = yaml.safe_load(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]
         self.proxy = RecordingProxy(known["server"], known["certificate-authority"]).start()
-        self.operator = OperatorProcess(cluster.kubeconfig, namespace, folder, server=self.proxy.url)
+        self.operator = OperatorProcess(cluster.kubeconfig, namespace, folder, server=self.proxy.url, **settings)
         self.proxy.kill = self.operator.kill
         self._fill()
 
@@ -50,8 +50,11 @@ class World:
         ]
         write_jsonl(self.volume / "archive.jsonl", rows)
         for number in (1, 2, 3):
-            built = build_tiny_model(self.folder / f"tiny-{number}", seed=number)
-            shutil.copytree(built, self.volume / f"base-{number}")
+            self.base(f"base-{number}", build_tiny_model(self.folder / f"tiny-{number}", seed=number))
+
+    def base(self, name: str, model: Path) -> None:
+        """A model on the volume that versions are imported from."""
+        shutil.copytree(model, self.volume / name)
 
     def apply(self, thing: dict[str, Any]) -> None:
         self.cluster.kubectl("apply", "-n", self.namespace, "-f", "-", stdin=yaml.safe_dump(thing))
@@ -65,15 +68,16 @@ class World:
         }
         self.apply({"apiVersion": API, "kind": "Retriever", "metadata": {"name": "news"}, "spec": known | spec})
 
-    def version(self, name: str, number: int) -> None:
+    def version(self, name: str, number: int, base: str = "") -> None:
         """An import by hand: another model, another embedding space."""
+        base = base or f"base-{number}"
         spec = {
             "retriever": "news",
             "type": "embedding",
             "version": number,
-            "baseModel": f"pvc://docs/base-{number}",
+            "baseModel": f"pvc://docs/{base}",
             "artifact": {"uri": f"pvc://docs/versions/{name}"},
-            "source": {"import": f"pvc://docs/base-{number}"},
+            "source": {"import": f"pvc://docs/{base}"},
         }
         self.apply({"apiVersion": API, "kind": "ModelVersion", "metadata": {"name": name}, "spec": spec})
 

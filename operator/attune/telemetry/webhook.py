@@ -78,6 +78,7 @@ class Webhook:
         if self._waiting >= MOST_AT_ONCE:
             return self._refuse(503, f"{self._waiting} notifications wait already; try again")
         self._waiting += 1
+        log.info("notification", bytes=request.content_length, handed_over=HANDED_OVER in request.headers)
         try:
             return await self._answered(request)
         finally:
