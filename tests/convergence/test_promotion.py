@@ -100,6 +100,23 @@ async def test_a_constant_request_fires_once() -> None:
     assert pointer(world)["active"] == V1
 
 
+async def test_a_request_that_git_brings_back_after_another_was_answered_asks_for_nothing() -> None:
+    world = await world_with(2)
+    for request_id in ("from-git", "by-hand-1", "by-hand-2"):
+        ask(world, V2, request_id)
+        await world.settle()
+        ask(world, V1, f"back-from-{request_id}")
+        await world.settle()
+    found = world.cluster.find("Retriever")
+    outcomes = found["status"]["outcomes"]
+    assert all(o["requestID"] != "from-git" for o in outcomes), "the Retriever has forgotten it"
+    ask(world, V2, "from-git")
+    await world.settle()
+    assert pointer(world)["active"] == V1
+    known = status_of(world, V2)["promotion"]
+    assert (known["handledRequestID"], known["earlierRequestIDs"]) == ("by-hand-2", ["from-git", "by-hand-1"])
+
+
 async def test_a_request_on_an_older_version_rolls_back_and_quarantines_the_newer() -> None:
     world = await world_with(2)
     ask(world, V2, "r1")

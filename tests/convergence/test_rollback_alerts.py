@@ -15,7 +15,7 @@ from attune.observation import Health, HealthQuery, MetricsProblem
 from attune.telemetry.metrics import Metrics
 from failing_versions import Rates, alert, an_alert, collapse, errors, guard, look, promoted, send
 from fake_cluster import FakeCluster, Killed
-from promotions import V1, V2, ask, assert_invariants, condition, pointer
+from promotions import V1, V2, V3, ask, assert_invariants, condition, pointer
 from worlds import World
 
 
@@ -101,6 +101,22 @@ async def test_an_alert_about_another_version_is_answered_and_changes_nothing(ve
     assert answers[0].result() == "ignored"
     assert pointer(world)["active"] == V2
     assert len(world.cluster.writes) == before
+
+
+async def test_what_a_rollback_led_to_does_not_fall_further_by_itself() -> None:
+    world = await promoted(versions=3)
+    ask(world, V3, "r3")
+    await look(world, 30, seconds=1)
+    assert pointer(world)["active"] == V3
+    send(world, an_alert(V3, at=world.cluster.clock()))
+    await look(world, 3)
+    assert pointer(world)["active"] == V2
+    answers = send(world, an_alert(V2, at=world.cluster.clock(), fingerprint="f2"))
+    guard(world)
+    await look(world, 5)
+    assert answers[0].result() == "ignored"
+    assert pointer(world)["active"] == V2
+    assert moves(world) == ["Imported", "Promoted", "Promoted", "RolledBack"]
 
 
 async def test_a_retriever_that_is_gone_leaves_no_alert_behind() -> None:

@@ -307,3 +307,17 @@ async def test_a_version_that_is_worse_is_failed_and_its_numbers_are_said_once()
     status = (await trained(world))["status"]
     assert (status["phase"], status["reason"]) == ("Failed", "WorseThanActive")
     assert status["message"].count("nDCG@10") == 1
+
+
+async def test_a_run_that_is_over_notes_that_it_saw_a_newer_spec_and_runs_no_more() -> None:
+    world = make_world()
+    world.cluster.put(retriever())
+    world.cluster.put(training_job())
+    await world.settle()
+    found = world.cluster.find("TrainingJob")
+    jobs = len(world.cluster.all("Job"))
+    world.cluster.put({**found, "spec": {**found["spec"], "suspend": True}})
+    await world.settle()
+    after = world.cluster.find("TrainingJob")
+    assert after["status"]["observedGeneration"] == after["metadata"]["generation"] == found["metadata"]["generation"] + 1
+    assert (after["status"]["phase"], len(world.cluster.all("Job"))) == ("Succeeded", jobs)

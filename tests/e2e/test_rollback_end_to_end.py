@@ -155,20 +155,6 @@ def test_prometheus_away_is_said_and_an_alert_still_acts(world: WatchedWorld) ->
     assert_taken_back(world, "two", "Alert", "alert AttuneVersionErrors")
 
 
-def test_where_no_version_is_left_to_return_to_the_active_one_goes_on_and_that_is_readable(world: WatchedWorld) -> None:
-    world.calm(metrics=False).promote("two")
-    world.alert("two")
-    world.all_answer_by(world.one)
-    world.until("mv", "two", lambda v: v["status"].get("stage") == "failed")
-    world.alert(world.one)
-    said = world.until_said("RolledBack", "NothingToReturnTo")
-    assert (
-        f"{world.one} should be taken back, and no version is left to return to; promote another one" in said["message"]
-    )
-    assert "alert AttuneVersionErrors" in said["message"]
-    assert world.answering() == {world.one}
-
-
 def test_a_rollback_during_a_promotion_refuses_it_or_comes_before_it(world: WatchedWorld) -> None:
     world.calm(metrics=False).promote("two")
     world.alert("two")

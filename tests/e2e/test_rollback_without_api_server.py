@@ -53,7 +53,21 @@ def without_api_server(cluster: Cluster) -> Iterator[None]:
         os.kill(server, signal.SIGCONT)
 
 
-def test_the_guard_carries_it_and_the_version_is_taken_back_afterwards(own_cluster: Cluster, tmp_path: Path) -> None:
+def nothing_is_left_to_return_to(world: WatchedWorld) -> None:
+    """The version before was deleted: the bad one goes on, and why is readable."""
+    world.calm(metrics=False).promote("two")
+    world.cluster.kubectl("delete", "mv", world.one, "-n", world.namespace, "--wait=false")
+    time.sleep(2)
+    world.alert("two")
+    said = world.until_said("RolledBack", "NothingToReturnTo")
+    assert "two should be taken back, and no version is left to return to; promote another one" in said["message"]
+    assert "alert AttuneVersionErrors" in said["message"]
+    assert world.answering() == {"two"}
+
+
+def test_the_guard_carries_it_and_afterwards_it_is_taken_back_as_long_as_there_is_somewhere_to_return_to(
+    own_cluster: Cluster, tmp_path: Path
+) -> None:
     world = WatchedWorld(own_cluster, "away", tmp_path / "world")
     try:
         world.begin(collapsed=False)
@@ -76,6 +90,7 @@ def test_the_guard_carries_it_and_the_version_is_taken_back_afterwards(own_clust
         assert world.moves() == [("Imported", world.one), ("Promoted", "two"), ("RolledBack", world.one)]
         assert world.condition("RolledBack")["reason"] in {"Guard", "ErrorRate"}
         assert took < 60, took
+        nothing_is_left_to_return_to(world)
         assert_invariants(world.revisions.so_far())
     finally:
         world.close()

@@ -100,7 +100,7 @@ class WatchedWorld(World):
         if self.status()["embedding"]["active"] != self.one:
             self.ask(self.one, self.request())
         self.all_answer_by(self.one)
-        for name in ("two", "three"):
+        for name in self._folders:
             self.until("mv", name, lambda v: v["status"]["stage"] in {"staged", "failed"})
         self._alert = {"case": self.request()}
         return self

@@ -122,8 +122,19 @@ class PromotionStatus(ApiModel):
     handled_request_id: str | None = Field(
         None, alias="handledRequestID", description="The newest promotion.requestID that was answered."
     )
+    earlier_request_ids: Annotated[tuple[Annotated[str, Field(max_length=128)], ...], Field(max_length=8)] | None = (
+        Field(
+            None,
+            alias="earlierRequestIDs",
+            description="Those that were answered before, newest last: Git may bring one of them back, and it asks for nothing again.",
+        )
+    )
     result: PromotionResult | None = Field(None, description="Pending, Promoted, RolledBack or Refused.")
     message: str | None = Field(None, max_length=1024, description="What it waits for, or why it was refused.")
+
+    def answered(self, request_id: str) -> bool:
+        """Now or before: it asks for nothing any more."""
+        return request_id == self.handled_request_id or request_id in (self.earlier_request_ids or ())
 
 
 class StageRun(ApiModel):

@@ -24,7 +24,7 @@ from attune.api import (
 from attune.contract import ModelType
 from attune.decide import retention
 from attune.decide.conditions import Said, said
-from attune.decide.decision import NOTHING, Decision, Event
+from attune.decide.decision import NOTHING, Decision, Event, observed
 from attune.decide.experiment import brevity, challengers, schedule
 from attune.decide.experiment.challengers import FINAL, Entry
 from attune.decide.experiment.look import Reading, look_at
@@ -42,7 +42,7 @@ def decide_ab_test(seen: SeenABTest, now: datetime) -> Decision:
     if test.metadata.deletion_timestamp is not None:
         return NOTHING
     if test.status.phase in FINAL:
-        return _follow_promotion(seen)
+        return observed(_follow_promotion(seen), test.status, test.metadata.generation)
     if test.spec.cancel:
         return _end(seen, ABTestPhase.CANCELLED, Problem("CancelRequested", "cancelled: spec.cancel is true"), now)
     if test.status.phase is ABTestPhase.RUNNING:

@@ -5,9 +5,10 @@ then the one status write, then what follows from it, then events. Children come
 in between is repaired by the next look.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from attune.api import ABTestStatus, TrainingJobStatus
 from attune.contract import Contract
 from attune.objects import Manifest, Ref
 
@@ -40,3 +41,10 @@ class Decision:
 
 
 NOTHING = Decision()
+
+
+def observed(decision: Decision, status: TrainingJobStatus | ABTestStatus, generation: int | None) -> Decision:
+    """With a note that the newest spec was seen, where nothing else is written: whoever waits for that waits no longer."""
+    if decision.status is not None or decision.delete or status.observed_generation == generation:
+        return decision
+    return replace(decision, status=status.model_copy(update={"observed_generation": generation}))

@@ -104,7 +104,10 @@ def answered(status: RetrieverStatus, versions: tuple[ModelVersion, ...], outcom
     """With one more answer. Those that their versions have taken over make room first, so that no answer is lost."""
     outcomes = [*(status.outcomes or ()), outcome]
     taken = {
-        (v.metadata.name, v.status.promotion.handled_request_id) for v in versions if v.status.promotion is not None
+        (v.metadata.name, request_id)
+        for v in versions
+        if (known := v.status.promotion) is not None
+        for request_id in (known.handled_request_id, *(known.earlier_request_ids or ()))
     }
     while len(outcomes) > MOST_OUTCOMES:
         outcomes.remove(next((o for o in outcomes if (o.version, o.request_id) in taken), outcomes[0]))

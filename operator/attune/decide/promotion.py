@@ -77,7 +77,7 @@ def unanswered(version: ModelVersion, status: RetrieverStatus) -> str | None:
     promotion = version.status.promotion
     asked = version.spec.promotion.request_id if version.spec.promotion else None
     for request_id in (asked, AUTO if promotion and promotion.auto else None):
-        if request_id is None or (promotion and promotion.handled_request_id == request_id):
+        if request_id is None or (promotion and promotion.answered(request_id)):
             continue
         if not any(o.version == version.metadata.name and o.request_id == request_id for o in status.outcomes or ()):
             return request_id

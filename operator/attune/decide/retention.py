@@ -64,9 +64,9 @@ def expendable(version: ModelVersion, retriever: Retriever, siblings: Iterable[M
     status, name = version.status, version.metadata.name
     others = tuple(siblings)
     asked = version.spec.promotion.request_id if version.spec.promotion else None
-    handled = status.promotion.handled_request_id if status.promotion else None
+    answered = asked is None or (status.promotion is not None and status.promotion.answered(asked))
     finished = status.stage in {VersionStage.STAGED, VersionStage.DEPRECATED, VersionStage.FAILED}
-    if not finished or status.artifact is None or (asked is not None and asked != handled):
+    if not finished or status.artifact is None or not answered:
         return None
     keeping = kept(retriever, (version, *others), version.spec.type)
     if name in keeping or any(v.spec.artifact.uri == version.spec.artifact.uri for v in others):

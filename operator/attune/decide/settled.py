@@ -23,6 +23,7 @@ from attune.decide.promotion import AUTO, unanswered
 from attune.observation import SeenModelVersion
 
 LOOK_AGAIN = timedelta(milliseconds=200)
+MOST_EARLIER = 8
 Step = tuple[ModelVersionStatus, tuple[Event, ...]]
 
 
@@ -88,6 +89,14 @@ def _stage(seen: SeenModelVersion, own: ModelVersionStatus, told: RetrieverStatu
     return own, ()
 
 
+def _earlier(known: PromotionStatus | None) -> tuple[str, ...] | None:
+    """The requests that were answered, with the one that is not the newest any more."""
+    if known is None or known.handled_request_id in {None, AUTO}:
+        return known.earlier_request_ids if known else None
+    earlier = [r for r in known.earlier_request_ids or () if r != known.handled_request_id]
+    return (*earlier, str(known.handled_request_id))[-MOST_EARLIER:]
+
+
 def _promotion(seen: SeenModelVersion, told: RetrieverStatus) -> PromotionStatus | None:
     """The newest answer, or what the request waits for."""
     name, known = seen.version.metadata.name, seen.version.status.promotion
@@ -95,7 +104,13 @@ def _promotion(seen: SeenModelVersion, told: RetrieverStatus) -> PromotionStatus
     new = mine[-1] if mine and (known is None or known.handled_request_id != mine[-1].request_id) else None
     if new is not None:
         auto = known.auto if known and new.request_id != AUTO else None
-        return PromotionStatus(auto=auto, handled_request_id=new.request_id, result=new.result, message=new.message)
+        return PromotionStatus(
+            auto=auto,
+            handled_request_id=new.request_id,
+            earlier_request_ids=_earlier(known),
+            result=new.result,
+            message=new.message,
+        )
     candidate = next((c for c in told.candidates or () if c.version == name and c.test is None), None)
     base = known or PromotionStatus()
     if candidate is not None:

@@ -7,7 +7,7 @@ from attune.api import Compute, Phase, TrainingJob, TrainingJobStatus, kinds
 from attune.contract import Stage, StageResult
 from attune.decide import gates, refusals
 from attune.decide.conditions import Said, said
-from attune.decide.decision import NOTHING, Decision, Event
+from attune.decide.decision import NOTHING, Decision, Event, observed
 from attune.decide.gates import Candidate, Problem
 from attune.decide.stages import Next, Run, Step, climb, started
 from attune.desired import model_version, stage_job, stage_spec
@@ -27,7 +27,7 @@ def decide_training_job(seen: SeenTrainingJob, now: datetime) -> Decision:
     if job.metadata.deletion_timestamp is not None:
         return NOTHING
     if job.status.phase in TERMINAL:
-        return _expire(seen, now)
+        return observed(_expire(seen, now), job.status, job.metadata.generation)
     if deadline := _deadline_passed(job, now):
         return _fail(seen, deadline, now)
     if job.spec.suspend:

@@ -147,4 +147,6 @@ def test_a_request_is_answered_by_the_version_or_by_the_retriever() -> None:
     assert unanswered(version, a_retriever({"outcomes": [outcome]}).status) is None
     assert unanswered(a_version(2, request="r1", promotion={"handledRequestID": "r1"}), a_retriever().status) is None
     assert unanswered(a_version(2, request="r2", promotion={"handledRequestID": "r1"}), a_retriever().status) == "r2"
+    before = {"handledRequestID": "r2", "earlierRequestIDs": ["r0", "r1"]}
+    assert unanswered(a_version(2, request="r1", promotion=before), a_retriever().status) is None
     assert unanswered(a_version(2, promotion={"auto": True}), a_retriever().status) == AUTO

@@ -28,6 +28,7 @@ class Look:
     active: ModelVersion | None
     version: str
     promoted_at: datetime | None
+    """None where it was imported, or is what a rollback led to: such a one does not fall further by itself."""
     watch: Watch | None
 
     @property
@@ -57,13 +58,10 @@ def alerted(look: Look) -> Problem | None:
 
 def acts(alert: Alert, look: Look) -> bool:
     """Whether this alert is about the active version as it was promoted, fires, and is a new one."""
-    old = look.promoted_at is not None and alert.starts_at < look.promoted_at - SKEW
-    return (
-        alert.firing
-        and alert.version == look.version
-        and not old
-        and not is_handled(alert, look.seen.retriever.status.handled_alerts)
-    )
+    if not alert.firing or alert.version != look.version or look.promoted_at is None:
+        return False
+    is_of_before = alert.starts_at < look.promoted_at - SKEW
+    return not is_of_before and not is_handled(alert, look.seen.retriever.status.handled_alerts)
 
 
 def is_handled(alert: Alert, handled: Iterable[HandledAlert] | None) -> bool:
@@ -73,6 +71,8 @@ def is_handled(alert: Alert, handled: Iterable[HandledAlert] | None) -> bool:
 
 def guarded(look: Look) -> Problem | None:
     """Most replicas do not ask it any more."""
+    if look.promoted_at is None:
+        return None
     opened, asked = [g for g in look.guards if g.open], [r for r in look.seen.replicas if r.report is not None]
     if not opened or 2 * len(opened) <= len(asked):
         return None

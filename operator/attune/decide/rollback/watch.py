@@ -48,7 +48,8 @@ def look_at(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Look:
     assert pointer.active is not None
     active = next((v for v in seen.versions if v.metadata.name == pointer.active), None)
     watch = watch_of(seen.retriever, model_type, now)
-    return Look(seen, model_type, active, pointer.active, pointer.promoted_at, watch)
+    promoted_at = pointer.promoted_at if watching.is_promoted(seen.retriever.status, model_type) else None
+    return Look(seen, model_type, active, pointer.active, promoted_at, watch)
 
 
 def rollbacks(before: RetrieverStatus, after: RetrieverStatus) -> tuple[str, ...]:

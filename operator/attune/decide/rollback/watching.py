@@ -20,8 +20,8 @@ from attune.decide.rollback.rule import Baseline, Limits
 
 SHORT_WINDOWS = (15, 60)
 """Seconds: a total outage is seen in the first of them. Beside them the long one, since the promotion."""
-EVERY = timedelta(seconds=5)
-"""Between two looks."""
+EVERY = timedelta(seconds=2)
+"""Between two looks: a scrape, or a guard that opens, is seen soon after."""
 CONDITION = "Watching"
 
 
@@ -48,8 +48,7 @@ def watch_of(retriever: Retriever, model_type: ModelType, now: datetime) -> Watc
     status, pointer = retriever.status, retriever.status.of(model_type)
     if not retriever.spec.rollback.enabled or pointer is None or pointer.active is None or pointer.promoted_at is None:
         return None
-    last = last_change(status, model_type)
-    if last is None or last.action is not Action.PROMOTED or last.version != pointer.active:
+    if not is_promoted(status, model_type):
         return None
     until = pointer.promoted_at + parse_duration(retriever.spec.rollback.window)
     if now >= until and not _is_open(status, model_type):
@@ -62,6 +61,14 @@ def watch_of(retriever: Retriever, model_type: ModelType, now: datetime) -> Watc
         previous=pointer.previous,
         baseline=baseline_of(pointer, limits_of(retriever)),
         p99_before=pointer.baseline_latency_p99_seconds,
+    )
+
+
+def is_promoted(status: RetrieverStatus, model_type: ModelType) -> bool:
+    """Whether the active version became so by a promotion; not by its import, nor by a rollback."""
+    last, pointer = last_change(status, model_type), status.of(model_type)
+    return (
+        last is not None and pointer is not None and last.action is Action.PROMOTED and last.version == pointer.active
     )
 
 
