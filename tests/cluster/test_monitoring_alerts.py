@@ -27,6 +27,11 @@ VERSION = {
 }
 
 
+def named(labels: dict[str, str]) -> str:
+    """As in the text format."""
+    return ",".join(f'{name}="{value}"' for name, value in labels.items())
+
+
 class Page:
     """An HTTP server: GET is a /metrics page that the test writes, POST is what Alertmanager sends."""
 
@@ -59,9 +64,13 @@ class Page:
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
+    def before(self) -> None:
+        """What the operator says before the promotion."""
+        self.lines = ["attune_leader 1", f"attune_active_version{{{named({**VERSION, health.VERSION: 'emb-v1'})}}} 1"]
+
     def counted(self, attempts: int, failures: int, promoted: datetime) -> None:
         """What operator and serving say of the version."""
-        labels = ",".join(f'{k}="{v}"' for k, v in VERSION.items())
+        labels = named(VERSION)
         self.lines = [
             "attune_leader 1",
             f"attune_active_version{{{labels}}} {promoted.timestamp()}",
@@ -79,10 +88,11 @@ class OurAlertmanager(AlertmanagerServer):
 
     def __init__(self, folder: Path, operator: str, token_file: Path) -> None:
         super().__init__(folder, operator)
-        self._config = yaml.safe_load((MONITORING / "alertmanager.yml").read_text())
-        hook = self._config["receivers"][0]["webhook_configs"][0]
+        config = yaml.safe_load((MONITORING / "alertmanager.yml").read_text())
+        hook = config["receivers"][0]["webhook_configs"][0]
         hook["url"] = hook["url"].replace("attune-operator.attune-system.svc:8080", operator)
         hook["http_config"]["authorization"]["credentials_file"] = str(token_file)
+        self._config = config
 
 
 @pytest.fixture
@@ -121,7 +131,11 @@ def until(what: Callable[[], bool], seconds: float) -> float:
     return time.monotonic() - began
 
 
-def test_a_version_that_turns_bad_is_at_the_operators_webhook_in_seconds(prometheus, page, token_file):
+def test_a_version_that_turns_bad_is_at_the_operators_webhook_in_seconds(
+    prometheus: PrometheusServer, page: Page, token_file: Path
+) -> None:
+    page.before()
+    prometheus.until("count(attune:active_first)", 1)
     promoted = datetime.now(UTC)
     page.counted(100, 0, promoted)
     prometheus.until(f"sum({health.ATTEMPTS})", 100)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from attune.api import kinds
-from devcluster import Cluster
+from devcluster import Cluster, ClusterError
 
 ROOT = Path(__file__).parents[2]
 EXPRESSIONS = yaml.safe_load((ROOT / "examples" / "gitops" / "flux-kustomization.yaml").read_text())["spec"][
@@ -74,7 +74,8 @@ def said(cluster: Cluster, namespace: str) -> Iterator[dict[str, str]]:
     listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": policies})
     cluster.kubectl("apply", "-f", "-", stdin=listed)
     cluster.kubectl("create", "-n", namespace, "-f", "-", stdin=objects)
-    end, found = time.monotonic() + 60, {}
+    end = time.monotonic() + 60
+    found: dict[str, str] = {}
     while len(found) < len(CASES) and time.monotonic() < end:  # policies are in force a moment later
         found = dict(DENIED.findall(replaced(cluster, namespace, objects)))
     yield found
@@ -83,8 +84,6 @@ def said(cluster: Cluster, namespace: str) -> Iterator[dict[str, str]]:
 
 def replaced(cluster: Cluster, namespace: str, objects: str) -> str:
     """What the API server says of these statuses; none is stored."""
-    from devcluster import ClusterError
-
     arguments = ("replace", "-n", namespace, "--subresource=status", "--dry-run=server", "-f", "-")
     try:
         return cluster.kubectl(*arguments, stdin=objects)
@@ -92,7 +91,7 @@ def replaced(cluster: Cluster, namespace: str, objects: str) -> str:
         return str(refused)
 
 
-def test_flux_sees_every_state_as_it_is(said):
+def test_flux_sees_every_state_as_it_is(said: dict[str, str]) -> None:
     # Flux itself compares observedGeneration with the generation, which is 3 in these objects
     waits = {i for i, case in enumerate(CASES) if case["status"].get("observedGeneration") != 3}
     wrong = [
@@ -103,7 +102,7 @@ def test_flux_sees_every_state_as_it_is(said):
     assert wrong == []
 
 
-def test_kustomize_builds_what_is_shipped(cluster):
+def test_kustomize_builds_what_is_shipped(cluster: Cluster) -> None:
     built = list(yaml.safe_load_all(cluster.kubectl("kustomize", str(ROOT / "manifests" / "monitoring"))))
     kept = {(d["kind"], d["metadata"]["name"]): d for d in built}
     assert set(kept) == {

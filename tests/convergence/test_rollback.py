@@ -285,6 +285,11 @@ async def test_the_collection_of_the_previous_version_is_gone_so_the_best_one_se
     world.cluster.hold = False
     await look(world, 12)
     assert pointer(world)["active"] == V2
+    assert [(c["action"], c["version"]) for c in retriever(world)["status"]["changes"]][-2:] == [
+        ("RolledBack", V1),
+        ("RolledBack", V2),
+    ]
+    assert [q["version"] for q in retriever(world)["status"]["quarantined"]] == [V3]
     assert status_of(world, V3)["stage"] == "failed"
     assert_invariants(world.cluster)
 

@@ -319,5 +319,7 @@ async def test_a_run_that_is_over_notes_that_it_saw_a_newer_spec_and_runs_no_mor
     world.cluster.put({**found, "spec": {**found["spec"], "suspend": True}})
     await world.settle()
     after = world.cluster.find("TrainingJob")
-    assert after["status"]["observedGeneration"] == after["metadata"]["generation"] == found["metadata"]["generation"] + 1
+    assert (
+        after["status"]["observedGeneration"] == after["metadata"]["generation"] == found["metadata"]["generation"] + 1
+    )
     assert (after["status"]["phase"], len(world.cluster.all("Job"))) == ("Succeeded", jobs)

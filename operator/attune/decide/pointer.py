@@ -42,6 +42,8 @@ class Move:
     request_id: str | None = None
     before: Count | None = None
     """How well the version before answered lately, where that could be read."""
+    quarantines: bool = True
+    """On the way back: what served is not to be trusted any more."""
 
 
 def moved(retriever: Retriever, versions: tuple[ModelVersion, ...], move: Move, now: datetime) -> RetrieverStatus:
@@ -50,7 +52,7 @@ def moved(retriever: Retriever, versions: tuple[ModelVersion, ...], move: Move, 
     old = status.of(kind) or ActiveModel()
     back = move.action is Action.ROLLED_BACK
     quarantined = tuple(q for q in status.quarantined or () if q.version != name)
-    if back and old.active is not None:
+    if back and old.active is not None and move.quarantines:
         quarantined = (*quarantined, Quarantined(version=old.active, cause=cut(move.cause, CAUSE), at=now))
     quarantined = quarantined[-MOST_QUARANTINED:]
     previous = old.active

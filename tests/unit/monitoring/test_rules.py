@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -16,7 +17,6 @@ SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.yaml"))
 ROLLBACK = {
     "AttuneVersionErrors",
     "AttuneVersionOutage",
-    "AttuneVersionSlow",
     "AttuneScoresCollapsed",
     "AttuneRecallCollapsed",
 }
@@ -60,6 +60,7 @@ def test_exactly_the_alerts_that_take_a_version_back_say_so_and_name_a_version(a
     # where the version is named at all, it is renamed: "attune_version" as the source of label_replace
     renamed = {name: expr.replace(f'"version", "$1", "{health.VERSION}"', "") for name, expr in others.items()}
     assert [name for name, expr in renamed.items() if health.VERSION in expr] == []
+    assert [name for name in others if {health.VERSION, "namespace"} & alerts[name]["labels"].keys()] == []
 
 
 def test_what_takes_a_version_back_is_bound_to_the_hour_after_its_promotion(alerts):
@@ -79,8 +80,34 @@ def test_the_document_names_no_alert_that_is_not_there(alerts):
     assert set(re.findall(r"^### (Attune\w+)$", DOCUMENT.read_text(), re.MULTILINE)) == set(alerts)
 
 
-def test_the_patch_in_the_document_is_of_the_alert_that_it_names():
-    groups = yaml.safe_load((MONITORING / "rules.yml").read_text())["groups"]
-    patches = re.findall(r"/spec/groups/(\d+)/rules/(\d+)/alert, value: (\w+)", DOCUMENT.read_text())
-    assert patches
-    assert all(groups[int(group)]["rules"][int(rule)]["alert"] == name for group, rule, name in patches)
+def test_the_patches_in_the_document_do_what_it_says(promtool, tmp_path):
+    """One makes an alert tell people only, the other one makes a warning take a version back, and name it."""
+    rules = yaml.safe_load((MONITORING / "rules.yml").read_text())
+    operations = re.findall(r"^ +- (\{op: .*\})$", DOCUMENT.read_text(), re.MULTILINE)
+    for operation in map(yaml.safe_load, operations):
+        *path, last = operation["path"].removeprefix("/spec/").split("/")
+        place = rules
+        for step in path:
+            place = place[int(step) if isinstance(place, list) else step]
+        if operation["op"] == "test":
+            assert place[last] == operation["value"]
+        elif operation["op"] == "add":
+            place[last] = operation["value"]
+        else:
+            del place[last]
+    labels = {r["alert"]: r["labels"] for group in rules["groups"] for r in group["rules"] if "alert" in r}
+    changed = ROLLBACK - {"AttuneScoresCollapsed"} | {"AttuneVersionSlow"}
+    assert {name for name, given in labels.items() if given.get("attune_rollback") == "true"} == changed
+
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules))
+    slow = yaml.safe_load((Path(__file__).parent / "scenarios" / "quality.yaml").read_text())
+    told = slow["tests"][0].pop("alert_rule_test")[0]["exp_alerts"][0]["exp_labels"]
+    given = {**told, "attune_rollback": "true", health.VERSION: told["version"], "namespace": "attune-system"}
+    wanted = ",".join(f"{name}={json.dumps(value)}" for name, value in given.items())
+    firing = f'ALERTS{{alertname="AttuneVersionSlow",alertstate="firing",{wanted}}}'
+    asked = {"expr": 'ALERTS{alertstate="firing"}', "eval_time": "9m", "exp_samples": [{"labels": firing, "value": 1}]}
+    slow["tests"] = [{**slow["tests"][0], "promql_expr_test": [asked]}]
+    slow["rule_files"] = ["rules.yml"]
+    (tmp_path / "slow.yaml").write_text(yaml.safe_dump(slow))
+    done = promtool("test", "rules", tmp_path / "slow.yaml")
+    assert done.returncode == 0, done.stdout

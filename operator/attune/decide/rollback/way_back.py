@@ -89,7 +89,7 @@ def returning(seen: SeenRetriever, candidate: Candidate, now: datetime) -> Step:
     )
     if not gone:
         return rolled_back(seen, Back(version, Problem("Returned", cause)), now)
-    move = Move(version, Action.PROMOTED, f"the end of a rollback: {cause}")
+    move = Move(version, Action.ROLLED_BACK, f"the end of a rollback: {cause}", quarantines=False)
     return pointer.moved(seen.retriever, seen.versions, move, now), (
         Event("Returned", f"→ {candidate.version}: {cause}"),
     )
