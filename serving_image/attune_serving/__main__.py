@@ -21,11 +21,15 @@ import uvicorn
 
 from attune_serving.answering import Answering
 from attune_serving.app import App
+from attune_serving.asking import Asking
+from attune_serving.attempts import Attempts
 from attune_serving.batching import BatchLimits
 from attune_serving.cache import Cache
 from attune_serving.counting import Collected, Counter, Journal, Peers
+from attune_serving.guarding import Guarding, Guards
 from attune_serving.kube import in_cluster
 from attune_serving.metrics import Metrics
+from attune_serving.probing import Asker, Prober
 from attune_serving.replica import Replica
 from attune_serving.settings import Settings, SettingsError, load_settings
 from attune_serving.shelf import Shelf
@@ -123,14 +127,18 @@ async def _serve(settings: Settings, listening: socket.socket) -> int:
     limits = BatchLimits(settings.max_batch_tokens, settings.max_batch_texts, settings.max_queue_tokens)
     shelf = Shelf(cache, metrics, limits, settings.retry_seconds)
     replica = Replica(settings.replica, shelf, cache, metrics)
-    answering = Answering(replica, settings)
+    asking, attempts = Asking(settings), Attempts(metrics.registry, replica.process)
+    guards = Guards(attempts)
+    prober = Prober(replica, Asker(asking), attempts, settings.probe_seconds)
+    answering = Answering(replica, settings, asking, guards, Guarding(attempts, settings.guard_seconds))
     api = in_cluster(settings.namespace, settings.api_server) if settings.config_map else None
     peers = Peers(replica.name, settings.peers or None, told_later=api is not None)
     counter = Counter(peers, Journal(settings.cache / "counting"), replica.process, settings.max_test_units)
-    replica.on_serving = counter.configured
+    replica.guards, replica.probes = guards.reports, prober.reports
+    replica.on_serving = (guards.configured, counter.configured, prober.configured)
     metrics.registry.register(Collected(replica.process, counter.runs))
     app = App(replica, answering, metrics, counter)
-    background = [asyncio.create_task(work) for work in (counter.run(), app.sampler.run())]
+    background = [asyncio.create_task(work) for work in (counter.run(), app.sampler.run(), prober.run())]
     source = asyncio.create_task(Source(replica, api, settings.config_map, settings.config_file, peers.told).run())
     server = Server(
         uvicorn.Config(
@@ -159,7 +167,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> int:
         for task in (source, ending, *background):
             task.cancel()
         await peers.close()
-        await answering.close()
+        await asking.close()
         await shelf.close()
         log.info("attune serving ended")
 

@@ -1,34 +1,26 @@
 """From a form to an answer: choose the version, embed, search its own collection, rerank. Called by `app`.
 
 Everything of one request happens in one `Serving`: the query's vector and the collection it is compared with always belong
-to one version (invariant 5), whatever is swapped meanwhile.
+to one version (invariant 5), whatever is swapped meanwhile, and whichever version answers in the end.
 """
 
-import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
-import httpx
 import numpy as np
 
 from attune.contract import ModelType
-from attune_retrieval.encoding import Role
-from attune_retrieval.graph import Floats, Tokens
+from attune_retrieval.graph import Floats
 from attune_retrieval.index import Hit
-from attune_serving import upstream
+from attune_serving.asking import Asking, Patience, text_of
 from attune_serving.assign import Assignment, assign
-from attune_serving.batching import QueueFull
 from attune_serving.forms import ACTIVE, EmbeddingsForm, RerankForm, SearchForm
-from attune_serving.loading import is_unit
-from attune_serving.refusals import Refused, blamed, not_ready, too_large
+from attune_serving.guarding import Guarding, Guards, Turn
+from attune_serving.refusals import Refused, not_ready
 from attune_serving.replica import Replica, Serving
-from attune_serving.searching import Searcher
 from attune_serving.settings import Settings
 from attune_serving.shelf import Loaded
-
-INLINE_CHARACTERS = 4000
-"""Texts up to this length are cut into tokens on the event loop: a thread would cost more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,34 +58,42 @@ class Answering:
 
     replica: Replica
     settings: Settings
-    _client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
-
-    def __post_init__(self) -> None:
-        known = self.settings
-        self._searcher = Searcher(known.index_threads, known.max_queue_searches, known.search_seconds)
-
-    async def close(self) -> None:
-        await self._client.aclose()
-        self._searcher.close()
+    asking: Asking
+    guards: Guards
+    guarding: Guarding
 
     async def embed(self, form: EmbeddingsForm) -> Embedded:
         """Texts are documents unless they are said to be queries.
 
-        Only what is said to be a query, and comes alone, takes part in a test: one answer has vectors of one space.
+        Only what is said to be a query, and comes alone, takes part in a test: one answer has vectors of one space. Documents go
+        into an index of the client's own, so that only a version of the same space may answer in place of another.
         """
         serving = self._serving()
         asked = form.texts[0] if form.role == "query" and len(form.texts) == 1 else None
         by = self._assigned(serving, ModelType.EMBEDDING, form.model, asked)
-        with self._held(serving, by) as loaded:
-            vectors, tokens = await self._vectors(loaded, form.texts, form.role)
-            return Embedded(vectors, tokens, by, loaded.model.version.collection)
+        turn = self._turn(serving, ModelType.EMBEDDING, form.model, by)
+        if turn.spare is not None and form.role == "document" and not _same_space(turn.loaded, turn.spare):
+            turn = replace(turn, spare=None)
+
+        async def ask(loaded: Loaded, patience: Patience) -> tuple[Floats, int, str | None]:
+            vectors, tokens = await self.asking.vectors(loaded, form.texts, form.role, patience)
+            return vectors, tokens, loaded.model.version.collection
+
+        with turn.held():
+            (vectors, tokens, collection), by = await self.guarding.answer(turn, ask)
+        return Embedded(vectors, tokens, by, collection)
 
     async def rerank(self, form: RerankForm) -> Ranked:
         """All documents, best first, cut at top_n."""
         serving = self._serving()
         by = self._assigned(serving, ModelType.RERANKER, form.model, form.query)
-        with self._held(serving, by) as loaded:
-            scores, tokens = await self._scores(loaded, form.query, form.documents)
+        turn = self._turn(serving, ModelType.RERANKER, form.model, by)
+
+        async def ask(loaded: Loaded, patience: Patience) -> tuple[Floats, int]:
+            return await self.asking.scores(loaded, form.query, form.documents, patience)
+
+        with turn.held():
+            (scores, tokens), by = await self.guarding.answer(turn, ask)
         order = np.argsort(-scores, kind="stable")[: form.top_n]
         return Ranked(tuple((int(n), float(scores[n])) for n in order), tokens, by)
 
@@ -101,17 +101,21 @@ class Answering:
         """Embed, search the collection of the very version that embedded, rerank where that is wanted."""
         serving = self._serving()
         by = self._assigned(serving, ModelType.EMBEDDING, form.model, form.query)
-        reranker = self._reranker(serving, form)
-        second = self._loaded(serving, reranker) if reranker is not None else None
+        first, second = self._turn(serving, ModelType.EMBEDDING, form.model, by), self._reranking(serving, form)
+        if first.spare is not None and first.spare.model.collection is None:
+            first = replace(first, spare=None)
         depth = form.top_k if second is None else max(form.top_k, self.settings.rerank_depth)
-        with second.use() if second is not None else nullcontext():
-            with self._held(serving, by) as loaded:
-                hits = await self._hits(loaded, form, depth)
-                collection = str(loaded.model.version.collection)
-            if second is not None and reranker is not None and hits:
-                with blamed(reranker):
-                    hits = await self._reordered(second, form.query, hits)
-        return Found(tuple(hits[: form.top_k]), by, collection, reranker)
+
+        async def ask(loaded: Loaded, patience: Patience) -> tuple[list[Hit], str]:
+            hits = await self.asking.hits(loaded, form, depth, patience, self._on_spread(loaded))
+            return hits, str(loaded.model.version.collection)
+
+        with first.held(), second.held() if second is not None else nullcontext():
+            (hits, collection), by = await self.guarding.answer(first, ask)
+            reranked_by = second.by if second is not None else None
+            if second is not None and hits:
+                hits, reranked_by = await self._reordered(second, form.query, hits)
+        return Found(tuple(hits[: form.top_k]), by, collection, reranked_by)
 
     def assigned(self, query: str) -> Assignment:
         """Who answered this query, if it was asked a moment ago: for feedback that does not say."""
@@ -152,86 +156,40 @@ class Answering:
             )
         return Assignment(model)
 
-    def _loaded(self, serving: Serving, by: Assignment) -> Loaded:
-        return serving.versions[by.version]
+    def _turn(self, serving: Serving, model_type: ModelType, model: str, by: Assignment) -> Turn:
+        """Who is asked. Another takes over for the active version only, and only where none was named: not for a challenger."""
+        loaded, served = serving.versions[by.version], serving.of(model_type)
+        if model != ACTIVE or served is None or by.version != served.active:
+            return Turn(model_type, by, loaded)
+        guard = self.guards.of(model_type, by.version)
+        spare = serving.versions.get(served.previous) if guard is not None and served.previous is not None else None
+        return Turn(model_type, by, loaded, guard, spare)
 
-    @contextmanager
-    def _held(self, serving: Serving, by: Assignment) -> Iterator[Loaded]:
-        """The version, for the duration of its part of a request; what goes wrong meanwhile is its fault."""
-        with blamed(by), self._loaded(serving, by).use() as loaded:
-            yield loaded
-
-    def _reranker(self, serving: Serving, form: SearchForm) -> Assignment | None:
+    def _reranking(self, serving: Serving, form: SearchForm) -> Turn | None:
         if form.rerank is False or (form.rerank is None and serving.of(ModelType.RERANKER) is None):
             return None
-        return self._assigned(serving, ModelType.RERANKER, ACTIVE, form.query)
+        by = self._assigned(serving, ModelType.RERANKER, ACTIVE, form.query)
+        return self._turn(serving, ModelType.RERANKER, ACTIVE, by)
 
-    # ---- the models
+    # ---- the answers
 
-    async def _vectors(self, loaded: Loaded, texts: Sequence[str], role: Role) -> tuple[Floats, int]:
-        encoder = loaded.model.encoder
-        if sum(map(len, texts)) <= INLINE_CHARACTERS:
-            tokens = encoder.tokenize(texts, role)
-        else:
-            tokens = await asyncio.to_thread(encoder.tokenize, texts, role)
-        count = self._counted(tokens)
-        if loaded.model.upstream is not None:
-            prompted = [encoder.prompts.get(role, "") + text for text in texts]
-            try:
-                vectors = await upstream.embed(self._client, loaded.model.upstream, loaded.name, prompted)
-            except upstream.UpstreamError as error:
-                raise Refused(502, "upstream_failed", str(error), retry_after=1) from error
-        else:
-            vectors = await self._computed(loaded, tokens)
-        if not is_unit(vectors):
-            raise Refused(
-                500, "model_failed", f"{loaded.name} gave vectors that are no numbers; promote another version"
-            )
-        return vectors, count
+    def _on_spread(self, loaded: Loaded) -> Callable[[float], None]:
+        return self.guarding.attempts.of(ModelType.EMBEDDING, loaded.name).spread.observe
 
-    async def _scores(self, loaded: Loaded, query: str, documents: Sequence[str]) -> tuple[Floats, int]:
-        pairs = [(query, document) for document in documents]
-        tokens = await asyncio.to_thread(loaded.model.reranker.tokenize, pairs)
-        count = self._counted(tokens)
-        scores = (await self._computed(loaded, tokens)).reshape(len(pairs))
-        if not np.isfinite(scores).all():
-            raise Refused(
-                500, "model_failed", f"{loaded.name} gave scores that are no numbers; promote another version"
-            )
-        return scores, count
-
-    def _counted(self, tokens: Sequence[Tokens]) -> int:
-        count, most = sum(map(len, tokens)), self.settings.max_request_tokens
-        if count > most:
-            raise too_large(
-                "input",
-                f"{count} tokens; at most {most} in one request (ATTUNE_MAX_REQUEST_TOKENS); send fewer texts at once",
-            )
-        return count
-
-    async def _computed(self, loaded: Loaded, tokens: Sequence[Tokens]) -> Floats:
-        try:
-            return await loaded.batcher.submit(tokens)
-        except QueueFull as full:
-            raise Refused(
-                429, "queue_full", f"{loaded.name}: {full}; try later", retry_after=full.retry_after
-            ) from full
-
-    async def _reordered(self, loaded: Loaded, query: str, hits: Sequence[Hit]) -> list[Hit]:
+    async def _reordered(self, turn: Turn, query: str, hits: Sequence[Hit]) -> tuple[list[Hit], Assignment]:
         """By the reranker's score. What was not among the first candidates is not seen by it."""
         seen = hits[: self.settings.rerank_depth]
-        scores, _ = await self._scores(loaded, query, [f"{hit.title} {hit.content}".strip() for hit in seen])
+
+        async def ask(loaded: Loaded, patience: Patience) -> Floats:
+            scores, _ = await self.asking.scores(loaded, query, [text_of(hit) for hit in seen], patience)
+            return scores
+
+        scores, by = await self.guarding.answer(turn, ask)
         order = np.argsort(-scores, kind="stable")
         best = [Hit(h.id, float(scores[n]), h.title, h.content, h.published_at) for n in order for h in (seen[n],)]
-        return [*best, *hits[len(seen) :]]
+        return [*best, *hits[len(seen) :]], by
 
-    async def _hits(self, loaded: Loaded, form: SearchForm, depth: int) -> list[Hit]:
-        collection, spec = loaded.model.collection, loaded.model.searched
-        if collection is None or spec is None:
-            raise Refused(
-                409,
-                "no_index",
-                f"{loaded.name} has no collection: the Retriever defines no data.archive. /v1/embeddings and /v1/rerank work",
-            )
-        vectors, _ = await self._vectors(loaded, (form.query,), "query")
-        return await self._searcher.search(collection, spec, vectors[0], form, depth)
+
+def _same_space(one: Loaded, other: Loaded) -> bool:
+    space = one.model.version.embedding_space
+    return space is not None and space == other.model.version.embedding_space

@@ -183,7 +183,8 @@ class App:
         if done.reranked_by is not None:
             headers |= _headers(done.reranked_by, None, "x-attune-reranker")
             everyone = (*everyone, done.reranked_by)
-        self.sampler.offer(self._replica.judge, everyone, form.query, done.hits)
+        if all(by.instead_of is None for by in everyone):  # else nothing of this answer says anything of an arm
+            self.sampler.offer(self._replica.judge, everyone, form.query, done.hits)
         return _search_body(done), headers, everyone
 
     async def _feedback(self, form: forms.FeedbackForm) -> tuple[Any, Headers, Everyone]:
@@ -254,12 +255,14 @@ def refusal(refused: Refused) -> Response:
 
 
 def _headers(by: Assignment, collection: str | None, version: str = "x-attune-version") -> Headers:
-    """`version` names the header; those of a reranker's test follow its name, as two tests may run at once."""
+    """`version` names the header; those of a reranker's test and guard follow its name, as each type has its own."""
     headers = {version: by.version}
+    prefix = "x-attune" if version == "x-attune-version" else version
     if collection is not None:
         headers["x-attune-index"] = collection
+    if by.instead_of is not None:
+        headers[f"{prefix}-fallback"] = by.instead_of
     if by.test is not None:
-        prefix = "x-attune" if version == "x-attune-version" else version
         headers |= {f"{prefix}-test": by.test, f"{prefix}-arm": by.arm or ""}
     return headers
 

@@ -20,12 +20,16 @@ Arm = Literal["A", "B"]
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Who answers. `split`, `arm` and `unit` only where the query takes part in a test; `unit` tells distinct queries apart."""
+    """Who answers. `split`, `arm` and `unit` only where the query takes part in a test; `unit` tells distinct queries apart.
+
+    `instead_of`: the version that was to answer, and failed; the test and its arm are those of that one.
+    """
 
     version: str
     split: ServedSplit | None = None
     arm: Arm | None = None
     unit: int | None = None
+    instead_of: str | None = None
 
     @property
     def test(self) -> str | None:

@@ -4,14 +4,22 @@ whatever is away or wrong, the last one goes on. A request holds the `Serving` i
 
 import asyncio
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 import structlog
 from pydantic import ValidationError
 
-from attune.contract import ModelType, ReplicaReport, ServedJudge, ServedModel, ServingConfig
+from attune.contract import (
+    GuardReport,
+    ModelType,
+    ProbeReport,
+    ReplicaReport,
+    ServedJudge,
+    ServedModel,
+    ServingConfig,
+)
 from attune_serving.cache import Cache
 from attune_serving.metrics import Metrics
 from attune_serving.shelf import Loaded, Shelf
@@ -52,8 +60,11 @@ class Replica:
     draining: bool = False
     process: str = field(default_factory=lambda: uuid4().hex[:12])
     """Another one after each start: the label of what is counted in tests."""
-    on_serving: Callable[[ServingConfig], None] = lambda _: None
-    """Called with each configuration that begins to answer."""
+    on_serving: Sequence[Callable[[ServingConfig], None]] = ()
+    """Called, in this order, with each configuration that begins to answer."""
+    guards: Callable[[], tuple[GuardReport, ...]] = lambda: ()
+    probes: Callable[[], tuple[ProbeReport, ...]] = lambda: ()
+    """Asked for the report."""
     _unreadable: Problem | None = None
     """What is wrong with the newest configuration; versions that become ready meanwhile do not mend that."""
     _sweeps: set[asyncio.Task[None]] = field(default_factory=set)
@@ -115,7 +126,8 @@ class Replica:
         before = self.serving
         if before is None or before.config != told or dict(before.versions) != versions:
             self.serving = Serving(told, versions)
-            self.on_serving(told)
+            for tell in self.on_serving:
+                tell(told)
         if before is None or before.config != told:
             self._swapped(before, told)
         self._say(self._unreadable)
@@ -134,6 +146,8 @@ class Replica:
             problem=self.problem.message if self.problem else None,
             active={t.value: model.active for t, model in models.items() if model is not None},
             versions=self.shelf.reports(self.told),
+            guards=self.guards(),
+            probes=self.probes(),
         )
 
     def _swapped(self, before: Serving | None, told: ServingConfig) -> None:

@@ -49,11 +49,15 @@ class Settings(BaseSettings):
     rerank_depth: int = Field(50, ge=1, le=1000, alias="ATTUNE_RERANK_DEPTH")
     """Candidates of a search that the reranker sees."""
     index_threads: int = Field(8, ge=1, le=256, alias="ATTUNE_INDEX_THREADS")
-    """Searches in the vector store at the same time."""
+    """Searches in the vector store at the same time, of each version."""
     max_queue_searches: int = Field(256, ge=0, le=100_000, alias="ATTUNE_MAX_QUEUE_SEARCHES")
-    """Searches that may wait for a thread; more are answered by 429."""
+    """Searches of each version that may wait for a thread; more are answered by 429."""
     search_seconds: float = Field(10.0, gt=0, le=300, alias="ATTUNE_SEARCH_SECONDS")
     """A vector store that needs longer is answered for by 503."""
+    guard_seconds: float = Field(2.0, gt=0, le=60, alias="ATTUNE_GUARD_SECONDS")
+    """A new version that needs longer has the previous one asked, too; for each 512 tokens, where a request has more."""
+    probe_seconds: float = Field(10.0, gt=0, le=3600, alias="ATTUNE_PROBE_SECONDS")
+    """Pause between two probes of a new version by labelled queries."""
     peers: Annotated[dict[str, str], NoDecode] = Field({}, alias="ATTUNE_PEERS")
     """All replicas, where the ConfigMap does not name them: name=host:port, separated by commas; this one may be among them."""
     max_test_units: int = Field(1_000_000, ge=100, le=1_000_000_000, alias="ATTUNE_MAX_TEST_UNITS")

@@ -6,6 +6,7 @@
 from attune_retrieval.index.collection import Collection, Described, Document, Hit, Identity, Store, bucket_of
 from attune_retrieval.index.filters import Condition, parse_filter
 from attune_retrieval.index.fusion import Fusion, search
+from attune_retrieval.index.hurry import hurried
 from attune_retrieval.index.stores import open_store
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Identity",
     "Store",
     "bucket_of",
+    "hurried",
     "open_store",
     "parse_filter",
     "search",

@@ -5,7 +5,7 @@ weight (Renda & Straccia 2003 compare such rules). A candidate that only the wor
 stored vector; one that only the vectors found has no word of the query among the best and counts 0 for BM25.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,12 +42,14 @@ def search(  # noqa: PLR0913  a search has these parts
     distance: Distance = "cosine",
     conditions: Sequence[Condition] = (),
     fusion: Fusion | None = DEFAULT,
+    on_dense: Callable[[Sequence[Hit]], None] = lambda _: None,
 ) -> list[Hit]:
-    """The k best documents, best first; `fusion` None searches by vector alone."""
-    if fusion is None:
-        return collection.dense(vector, k, conditions)
-    depth = max(k, fusion.depth)
+    """The k best documents, best first; `fusion` None searches by vector alone. `on_dense` sees what the vectors alone found."""
+    depth = k if fusion is None else max(k, fusion.depth)
     dense = collection.dense(vector, depth, conditions)
+    on_dense(dense)
+    if fusion is None:
+        return dense
     words = collection.by_words(query, depth, conditions)
     if not words:
         return dense[:k]

@@ -24,6 +24,7 @@ from attune_retrieval.errors import BadData, RetrievalError, StoreUnavailable
 from attune_retrieval.graph import Floats
 from attune_retrieval.index.collection import Described, Document, Hit, Identity, bucket_of, check, missing
 from attune_retrieval.index.filters import Condition
+from attune_retrieval.index.hurry import tries
 from attune_retrieval.words import words
 
 T = TypeVar("T")
@@ -286,7 +287,7 @@ def _passing(error: Exception) -> bool:
 def _guarded(uri: str, action: str, run: Callable[[], T]) -> T:
     """Run with retries; what LanceDB raises (ValueError apart, its word for "not there") comes out as StoreUnavailable."""
     try:
-        for attempt in stamina.retry_context(on=_passing, attempts=6, timeout=60.0, wait_initial=0.1, wait_max=5.0):
+        for attempt in stamina.retry_context(on=_passing, **tries(6, 0.1, 5.0)):
             with attempt:
                 return run()
     except (RetrievalError, ValueError, TypeError, KeyError):

@@ -20,6 +20,7 @@ from attune_retrieval.errors import StoreUnavailable
 from attune_retrieval.graph import Floats
 from attune_retrieval.index.collection import Described, Document, Hit, Identity, bucket_of, check, missing
 from attune_retrieval.index.filters import Condition
+from attune_retrieval.index.hurry import tries
 from attune_retrieval.words import words
 
 T = TypeVar("T")
@@ -114,7 +115,7 @@ class PostgresStore:
     def run(self, action: str, work: Callable[[Connection], T]) -> T:
         """Do it on a connection of the pool; again on another where the server went away."""
         try:
-            for attempt in stamina.retry_context(on=_PASSING, attempts=8, timeout=60.0, wait_initial=0.2, wait_max=8.0):
+            for attempt in stamina.retry_context(on=_PASSING, **tries(8, 0.2, 8.0)):
                 with attempt, self._pool.connection() as connection:
                     return work(connection)
         except psycopg.Error as error:

@@ -22,6 +22,7 @@ from attune_retrieval.errors import BadConfig, StoreUnavailable
 from attune_retrieval.graph import Floats
 from attune_retrieval.index.collection import BUCKETS, Described, Document, Hit, Identity, bucket_of, check, missing
 from attune_retrieval.index.filters import Condition
+from attune_retrieval.index.hurry import tries
 from attune_retrieval.words import words
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ class QdrantStore:
     def run(self, action: str, work: Callable[[], T]) -> T:
         """Do it, again where the server is away for a while."""
         try:
-            for attempt in stamina.retry_context(on=_passing, attempts=6, timeout=60.0, wait_initial=0.2, wait_max=8.0):
+            for attempt in stamina.retry_context(on=_passing, **tries(6, 0.2, 8.0)):
                 with attempt:
                     return work()
         except (ApiException, httpx.HTTPError, OSError) as error:

@@ -83,13 +83,19 @@ class Counter:
     # ---- what the app tells
 
     def exposed(self, by: Assignment, seconds: float, status: int) -> None:
-        """A request was answered in a test. What the client did wrong says nothing of a version; a full queue (429) does."""
+        """A request was answered in a test. What the client did wrong says nothing of a version; a full queue (429) does.
+
+        Where the previous version answered in place of arm A's, A could not: an error, with the time that the user waited. Left
+        out, the queries of A would be fewer than its share, and those that it answered better than they are.
+        """
         if by.split is None or by.arm is None or by.unit is None or not (status in {200, 429} or status >= 500):
             return
         known = self._running(run_of(by.split))
         if known is None:
             return
-        values = {ERROR: 0.0, LATENCY: math.log(max(seconds, 1e-6) * 1000)} if status == 200 else {ERROR: 1.0}
+        values = {ERROR: 0.0 if status == 200 and by.instead_of is None else 1.0}
+        if status == 200:
+            values[LATENCY] = math.log(max(seconds, 1e-6) * 1000)
         cell = Cell(by.arm, share_of(by.split))
         known.shown.ledger.expose(by.unit, cell, values, self._clock())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from artifacts import Made, tiny_artifact
 from attune.contract import IndexSpec
 from attune_retrieval.artifact import open_verified
 from attune_retrieval.index import Document, Identity, open_store
+from guarded_serving import Guarded, collection_of
+from inference_server import Inference
 from serving_process import ServingProcess
 from tiny_bert import sentences
 
@@ -52,10 +55,6 @@ def index(tmp_path_factory: pytest.TempPathFactory, artifacts: tuple[Made, Made]
     return spec
 
 
-def collection_of(made: Made) -> str:
-    return f"c_{made.name.replace('-', '_')}"
-
-
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Callable[..., ServingProcess]]:
     started: list[ServingProcess] = []
@@ -67,3 +66,15 @@ def process(tmp_path: Path) -> Iterator[Callable[..., ServingProcess]]:
     yield make
     for one_ in started:
         one_.kill()
+
+
+@pytest.fixture
+def guarded(
+    process: Callable[..., ServingProcess], one: Made, two: Made, index: IndexSpec, tmp_path: Path
+) -> Iterator[Guarded]:
+    """Not started: `emb-v2` is active, `emb-v1` the previous version. What hangs is waited for a short time only."""
+    copied = tmp_path / "index"
+    shutil.copytree(index.uri.removeprefix("file://"), copied)
+    inference = Inference(open_verified(two.folder, two.digest).encoder).start()
+    yield Guarded(process(ATTUNE_GUARD_SECONDS="0.4"), inference, copied, old=one, new=two)
+    inference.stop()

@@ -121,9 +121,12 @@ async def test_a_long_text_does_not_wait_for_ever_behind_short_ones() -> None:
             await asyncio.gather(*(batcher.submit([text(3, 4)]) for _ in range(4)))
 
     flooding = [asyncio.create_task(flood()) for _ in range(2)]
-    await asyncio.wait_for(long, 5)
+    answer = await asyncio.wait_for(long, 5)
+    still_flooded = not stop.is_set() and not any(task.done() for task in flooding)
     stop.set()
     await asyncio.gather(first, *flooding)
+    assert answer[0, 0] == 2
+    assert still_flooded
 
 
 async def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:

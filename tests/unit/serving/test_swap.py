@@ -86,6 +86,8 @@ def test_an_api_server_that_breaks_is_outlived_and_followed_again(
     api.put(serving_config(served(two), generation=2).to_json())
     api.status = 200
     watched.until(lambda: watched.report().active["embedding"] == two.name)
+    assert watched.post("/v1/embeddings", {"input": "red"}).headers["x-attune-version"] == two.name
+    assert watched.report().problem is None
 
 
 def test_a_watch_whose_version_is_too_old_starts_again(
@@ -181,6 +183,8 @@ def test_without_an_api_server_the_mounted_file_is_followed(
     api.put(serving_config(served(two), generation=2).to_json())
     api.status = 200
     server.until(lambda: server.report().active["embedding"] == two.name)
+    assert server.post("/v1/embeddings", {"input": "red"}).headers["x-attune-version"] == two.name
+    assert server.report().generation == 2
 
 
 def test_sigterm_answers_what_came_and_ends_well(watched: ServingProcess, api: FakeApiServer, one: Made) -> None:

@@ -2,69 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from aiohttp import web
 
 from artifacts import Made
 from attune.contract import ServedUpstream, VersionState
 from attune_retrieval.artifact import open_verified
-from attune_retrieval.encoding import OnnxEncoder
+from inference_server import Inference
 from serving_process import ServingProcess, served, serving_config
 from tiny_bert import sentences
 
 TEXTS = [text for _, text in sentences()[:12]]
-
-
-@dataclass
-class Inference:
-    """text-embeddings-inference's /embed over real HTTP, by an exported model; `broken` answers in its place."""
-
-    encoder: OnnxEncoder
-    url: str = ""
-    broken: tuple[int, str] | None = None
-    keys: list[str | None] = field(default_factory=list)
-
-    def start(self) -> Inference:
-        self._loop = asyncio.new_event_loop()
-        ready = threading.Event()
-        threading.Thread(target=lambda: self._loop.run_until_complete(self._serve(ready)), daemon=True).start()
-        assert ready.wait(10)
-        return self
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._done.set)
-
-    async def _serve(self, ready: threading.Event) -> None:
-        self._done = asyncio.Event()
-        app = web.Application()
-        app.router.add_post("/embed", self._embed)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        assert site._server is not None
-        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
-        ready.set()
-        await self._done.wait()
-        await runner.cleanup()
-
-    async def _embed(self, request: web.Request) -> web.Response:
-        self.keys.append(request.headers.get("authorization"))
-        if self.broken is not None:
-            return web.Response(status=self.broken[0], text=self.broken[1])
-        body = await request.json()
-        if len(body["inputs"]) > 32:
-            return web.Response(status=422, text="batch size > maximum allowed batch size 32")
-        return web.json_response(self.encoder.encode(body["inputs"], "document").tolist())
 
 
 @pytest.fixture
