@@ -49,7 +49,7 @@ def fail_and_be_taken_back(console: Console, cluster: Cluster, namespace: str, v
     """Promote, search, break the version's collection, watch; True when it was taken back and no search failed."""
     attune = Attune(console, cluster, namespace)
     console.rule("10. a version that starts to fail: promoted, searched, its collection lost")
-    attune("promote", version, "--timeout", "300")
+    attune("promote", version, "--yes", "--timeout", "300")
     searches = Searches(_pod(cluster, namespace))
     try:
         sleep(CALM_SECONDS)
