@@ -6,6 +6,7 @@ tried again. BM25 is LanceDB's own, over our words.
 
 import errno
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
@@ -276,6 +277,10 @@ def _hits(table: pa.Table, scores: Sequence[float]) -> list[Hit]:
     return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
 
+_SOURCES = re.compile(r",? ?/\S+\.rs:\d+(:\d+)?")
+"""Where in its own sources LanceDB found a problem: nothing to users."""
+
+
 def _passing(error: Exception) -> bool:
     """Conflicts of commits, and what a network does; a bad address or a full disk will not get better."""
     text = str(error).lower()
@@ -295,7 +300,8 @@ def _guarded(uri: str, action: str, run: Callable[[], T]) -> T:
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise StoreUnavailable(f"{uri}: the disk is full; make room or use a larger volume") from error
+        told = _SOURCES.sub("", str(error))
         raise StoreUnavailable(
-            f"{uri}: could not {action}: {type(error).__name__}: {error}; check the volume or bucket"
+            f"{uri}: could not {action}: {type(error).__name__}: {told}; check the volume or bucket"
         ) from error
     raise AssertionError("stamina returns or raises")
