@@ -12,6 +12,7 @@ Beside it the arithmetic of Flagger and Argo Rollouts from their documented inte
 """
 
 import json
+import random
 import statistics
 import threading
 import time
@@ -104,15 +105,15 @@ def one(world: WatchedWorld, case: Case) -> tuple[float, int, int]:
     """(seconds, failed requests, requests) of one rollback."""
     world.calm(**case.rules)
     load = world.load(RATE)
-    time.sleep(3)
+    time.sleep(2.5)
     world.promote("two")
-    time.sleep(4)  # the look after the promotion, and scrapes of the new version
+    time.sleep(3 * random.random())  # at any time within a scrape and a look
     watcher = Watcher(world.pods, world.one)
     began = time.monotonic()
     clock = datetime.now(UTC).timestamp() - time.monotonic()
     case.begin(world)
     shifted = watcher.last()
-    time.sleep(1)
+    time.sleep(0.5)
     answers = load.stop()
     failed = sum(failures(answers).values())
     start = began
@@ -146,6 +147,18 @@ def summary(case: Case, found: list[tuple[float, int, int]]) -> dict[str, Any]:
     }
 
 
+def keep(started: dict[str, Any], results: dict[str, Any]) -> None:
+    """Write what there is."""
+    document = {
+        "what": "seconds until the last of two replicas answers by the version before, and requests of users that failed meanwhile",
+        "machine": started,
+        "requestsPerSecond": RATE,
+        **results,
+        "peers": PEERS,
+    }
+    RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
 def main(repetitions: int = 30, only: str = "") -> None:
     """Write benchmarks/results/rollback.json; `only` runs one case and writes nothing."""
     started = machine()
@@ -170,19 +183,12 @@ def main(repetitions: int = 30, only: str = "") -> None:
                 found.append(one(world, case))
                 print(case.name, number, found[-1], world.condition("RolledBack")["reason"], flush=True)
             results[case.name] = summary(case, found)
+            if not only:
+                keep(started, results)
         world.close()
     finally:
         cluster.stop()
-    document = {
-        "what": "seconds until the last of two replicas answers by the version before, and requests of users that failed meanwhile",
-        "machine": started,
-        "requestsPerSecond": RATE,
-        **results,
-        "peers": PEERS,
-    }
-    print(json.dumps(document, indent=1))
-    if not only:
-        RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":
