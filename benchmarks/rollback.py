@@ -176,7 +176,7 @@ def main(repetitions: int = 30, only: str = "") -> None:
         cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "crds"))
         cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         world = WatchedWorld(cluster, "bench", home / "world", scrape="5s")
-        world.begin(collapsed=False)
+        world.begin(odd=False)
         for case in (c for c in cases if only in {"", c.name}):
             found = []
             for number in range(repetitions):

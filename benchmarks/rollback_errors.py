@@ -49,7 +49,7 @@ class Setting:
 def windows_at(seconds: int) -> tuple[int, ...]:
     """The operator's own windows, so long after the promotion."""
     until = SINCE + timedelta(seconds=WINDOW)
-    watch = watching.Watch(ModelType.EMBEDDING, "emb-v2", SINCE, until, "emb-v1", Baseline(0.01), None)
+    watch = watching.Watch(ModelType.EMBEDDING, "emb-v2", SINCE, until, Baseline(0.01), None)
     return watch.windows(SINCE + timedelta(seconds=seconds))
 
 

@@ -24,7 +24,7 @@ from attune.decide import (
     decide_retriever,
     decide_training_job,
 )
-from attune.decide.rollback import watch
+from attune.decide.rollback import alerts, watch
 from attune.errors import AlreadyExists
 from attune.observation import Alert, Defaults, SeenRetriever
 from attune.settings import Settings
@@ -111,7 +111,7 @@ def _tell(context: Context, key: Key, seen: SeenRetriever, decision: Decision) -
     before, after = seen.retriever.status, decision.status
     if not isinstance(after, RetrieverStatus):
         after = before
-    context.inbox.settle((key.namespace, key.name), seen.alerts, lambda alert: watch.outcome_of(alert, before, after))
+    context.inbox.settle((key.namespace, key.name), seen.alerts, lambda alert: alerts.outcome_of(alert, before, after))
     for trigger in watch.rollbacks(before, after):
         context.metrics.rolled_back(trigger)
 

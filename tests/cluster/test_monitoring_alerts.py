@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from alertmanager_server import AlertmanagerServer
 from attune.contract import health
+from metrics_page import MetricsPage
 from prometheus_server import PrometheusServer
 
 MONITORING = Path(__file__).parents[2] / "manifests" / "monitoring"
@@ -32,37 +29,8 @@ def named(labels: dict[str, str]) -> str:
     return ",".join(f'{name}="{value}"' for name, value in labels.items())
 
 
-class Page:
-    """An HTTP server: GET is a /metrics page that the test writes, POST is what Alertmanager sends."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.received: list[tuple[str, str | None, dict[str, Any]]] = []
-        """(path, Authorization, body)"""
-        page = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._answer("".join(f"{line}\n" for line in page.lines).encode())
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                page.received.append((self.path, self.headers["authorization"], body))
-                self._answer(b"{}")
-
-            def _answer(self, body: bytes) -> None:
-                self.send_response(200)
-                self.send_header("content-type", "text/plain; version=0.0.4")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+class Page(MetricsPage):
+    """What operator and serving say of a version; Alertmanager posts to the same address."""
 
     def before(self) -> None:
         """What the operator says before the promotion."""
@@ -77,10 +45,6 @@ class Page:
             f'{health.ATTEMPTS}{{{labels},{health.PROCESS}="p"}} {attempts}',
             f'{health.FAILURES}{{{labels},{health.PROCESS}="p",{health.REASON}="model_failed"}} {failures}',
         ]
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class OurAlertmanager(AlertmanagerServer):

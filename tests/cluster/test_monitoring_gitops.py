@@ -14,12 +14,12 @@ import yaml
 
 from attune.api import kinds
 from devcluster import Cluster, ClusterError
+from gitops_objects import OBJECTS, object_of
 
 ROOT = Path(__file__).parents[2]
 EXPRESSIONS = yaml.safe_load((ROOT / "examples" / "gitops" / "flux-kustomization.yaml").read_text())["spec"][
     "healthCheckExprs"
 ]
-OBJECTS = yaml.safe_load((ROOT / "tests" / "unit" / "monitoring" / "objects.yaml").read_text())
 CASES = [case for case in OBJECTS["cases"] if case["status"]]
 """Without status Flux waits: its expressions cannot be evaluated."""
 TOP = re.compile(r"(?<![.\w])(status|metadata|spec)\b")
@@ -51,26 +51,13 @@ def judging(kind: str, expressions: Mapping[str, str], namespace: str) -> list[d
     ]
 
 
-def object_of(number: int, case: Mapping[str, Any]) -> dict[str, Any]:
-    base = OBJECTS["bases"][case["kind"]]
-    conditions = [
-        {"type": kind, "reason": r, "status": s, "message": m, "lastTransitionTime": "2026-03-15T10:00:00Z"}
-        for kind, (r, s, m) in case["status"].get("conditions", {}).items()
-    ]
-    return {
-        "apiVersion": kinds.API_VERSION,
-        "kind": case["kind"],
-        "metadata": {"name": f"case-{number}", "annotations": case.get("annotations", {})},
-        "spec": {**base["spec"], **case.get("spec", {})},
-        "status": {**case["status"], **({"conditions": conditions} if conditions else {})},
-    }
-
-
 @pytest.fixture
 def said(cluster: Cluster, namespace: str) -> Iterator[dict[str, str]]:
     """What the expressions say of each case."""
     policies = [part for of in EXPRESSIONS for part in judging(of["kind"], of, namespace)]
-    objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": [object_of(*c) for c in enumerate(CASES)]})
+    objects = json.dumps(
+        {"apiVersion": "v1", "kind": "List", "items": [object_of(c, name=f"case-{n}") for n, c in enumerate(CASES)]}
+    )
     listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": policies})
     cluster.kubectl("apply", "-f", "-", stdin=listed)
     cluster.kubectl("create", "-n", namespace, "-f", "-", stdin=objects)

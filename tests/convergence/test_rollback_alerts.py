@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from attune.cluster.inbox import Inbox
 from attune.observation import Health, HealthQuery, MetricsProblem
-from attune.telemetry.metrics import Metrics
 from failing_versions import Rates, alert, an_alert, collapse, errors, guard, look, promoted, send
-from fake_cluster import FakeCluster, Killed
+from kills import a_copy, killed_at_each_write
 from promotions import V1, V2, V3, ask, assert_invariants, condition, pointer
 from worlds import World
 
@@ -177,23 +173,6 @@ async def test_a_leader_that_is_deposed_refuses_what_waits() -> None:
     assert pointer(world)["active"] == V2
 
 
-class KillAt:
-    """Kills once: before or after the n-th write."""
-
-    def __init__(self, number: int, when: str) -> None:
-        self._at = (number, when)
-
-    def __call__(self, number: int, when: str, what: str) -> None:
-        if (number, when) == self._at:
-            raise Killed
-
-
-def a_copy(world: World) -> World:
-    """The same cluster at the same time, and a new operator."""
-    cluster: FakeCluster = copy.deepcopy(world.cluster)
-    return World(cluster, replace(world.context, cluster=cluster, metrics=Metrics(), now=cluster.clock, inbox=Inbox()))
-
-
 TROUBLES: dict[str, Any] = {
     "alert": (alert,),
     "errors": (errors,),
@@ -205,7 +184,6 @@ TROUBLES: dict[str, Any] = {
 @pytest.mark.parametrize("troubles", TROUBLES.values(), ids=TROUBLES)
 async def test_killed_at_any_write_a_rollback_ends_the_same_and_happens_once(troubles: tuple[Any, ...]) -> None:
     ready = await promoted()
-    begin = len(ready.cluster.writes)
 
     async def through(world: World) -> World:
         for trouble in troubles:
@@ -218,18 +196,15 @@ async def test_killed_at_any_write_a_rollback_ends_the_same_and_happens_once(tro
 
     calm = await through(a_copy(ready))
     assert moves(calm) == ["Imported", "Promoted", "RolledBack"]
-    for number in range(begin, len(calm.cluster.writes)):
-        for when in ("before", "after"):
-            world = a_copy(ready)
-            world.cluster.fault = KillAt(number, when)
-            await through(world)
-            assert world.restarts == 1, (number, when)
-            assert pointer(world)["active"] == V1, (number, when)
-            assert moves(world) == ["Imported", "Promoted", "RolledBack"], (number, when)
-            said = condition(world.cluster.find("Retriever"), "RolledBack")
-            assert said["status"] == "True", (number, when)
-            assert world.cluster.find("ModelVersion", V2)["status"]["stage"] == "failed", (number, when)
-            assert_invariants(world.cluster)
+    for world, at in killed_at_each_write(ready, calm):
+        await through(world)
+        assert world.restarts == 1, at
+        assert pointer(world)["active"] == V1, at
+        assert moves(world) == ["Imported", "Promoted", "RolledBack"], at
+        said = condition(world.cluster.find("Retriever"), "RolledBack")
+        assert said["status"] == "True", at
+        assert world.cluster.find("ModelVersion", V2)["status"]["stage"] == "failed", at
+        assert_invariants(world.cluster)
 
 
 async def test_rates_are_read_by_windows_that_do_not_reach_beyond_the_promotion() -> None:

@@ -16,7 +16,7 @@ from devcluster import Cluster
 from faulty_proxy import FaultyProxy
 from prometheus_server import PrometheusServer
 from revisions import assert_invariants
-from serving_world import API, World
+from serving_world import API, World, serving_process_at
 from users import Users
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
@@ -223,12 +223,4 @@ def _blind(test: dict[str, Any]) -> bool:
 
 def _kill_a_replica(trial: Trial) -> None:
     """SIGKILL to the process of one serving Pod; its container starts again."""
-    import psutil
-
-    address = trial.world.addresses()[0].partition(":")[0]
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        environ = process.info["environ"] or {}
-        if "attune_serving" in " ".join(process.info["cmdline"] or ()) and environ.get("ATTUNE_HTTP_HOST") == address:
-            process.kill()
-            return
-    raise AssertionError(f"no serving process listens on {address}")
+    serving_process_at(trial.world.addresses()[0].partition(":")[0]).kill()

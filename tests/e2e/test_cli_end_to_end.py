@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +13,7 @@ import yaml
 
 from command_line import CommandLine
 from devcluster import Cluster
+from namespaced import Namespaced
 from operator_process import OperatorProcess
 from tiny_bert import build_tiny_model, sentences, write_jsonl
 
@@ -24,15 +24,12 @@ TWO = "emb-v2-20260101"
 QUERY = sentences()[0][0]
 
 
-class World:
+class World(Namespaced):
     """A namespace with a volume, a Retriever over tiny models with one replica, and its operator."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster = cluster
-        self.namespace = f"cli-{uuid4().hex[:8]}"
-        self.attune = CommandLine(cluster.kubeconfig, self.namespace)
-        cluster.kubectl("create", "namespace", self.namespace)
-        self.operator = OperatorProcess(cluster.kubeconfig, self.namespace, folder)
+        namespace = f"cli-{uuid4().hex[:8]}"
+        super().__init__(cluster, namespace, OperatorProcess(cluster.kubeconfig, namespace, folder), SECONDS)
         claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
         self.apply("PersistentVolumeClaim", "docs", claim, api="v1")
         bound = "--for=jsonpath={.status.phase}=Bound"
@@ -78,22 +75,6 @@ class World:
             return said.get("Serving") == "True"
 
         self.until("rtr", "news", serve)
-
-    def get(self, kind: str, name: str) -> dict[str, Any]:
-        return self.cluster.get(kind, name, "-n", self.namespace)
-
-    def until(self, kind: str, name: str, wanted: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        end = time.monotonic() + SECONDS
-        while True:
-            thing = self.get(kind, name)
-            if wanted(thing.get("status", {})):
-                return thing
-            assert time.monotonic() < end, yaml.safe_dump(thing.get("status")) + self.operator.log[-2000:]
-            time.sleep(0.2)
-
-    def close(self) -> None:
-        self.operator.kill()
-        self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_the_guard_carries_it_and_afterwards_it_is_taken_back_as_long_as_there_i
 ) -> None:
     world = WatchedWorld(own_cluster, "away", tmp_path / "world")
     try:
-        world.begin(collapsed=False)
+        world.begin(odd=False)
         load = world.load()
         try:
             world.promote("two")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attune.contract import ArtifactRef
-from tiny_bert import build_tiny_model
+from attune_retrieval.index import Document, Identity, Store
+from tiny_bert import build_tiny_model, sentences
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,21 @@ def tiny_artifact(folder: Path, name: str, *, seed: int = 0) -> Made:
     assert manifest.embedding_space is not None
     assert manifest.dimensions is not None
     return Made(name, written.folder, written.digest, manifest.embedding_space, manifest.dimensions)
+
+
+def collection_of(made: Made) -> str:
+    return f"c_{made.name.replace('-', '_')}"
+
+
+def write_sentences(store: Store, made: Made) -> None:
+    """A complete collection of the 120 documents, in the version's own space."""
+    from attune_retrieval.artifact import open_verified
+
+    documents = [
+        Document(f"d{n:03}", query, text, f"2026-01-{n % 28 + 1:02}T00:00:00+00:00")
+        for n, (query, text) in enumerate(sentences())
+    ]
+    collection = store.create(collection_of(made), Identity(made.space, made.dimensions))
+    encoder = open_verified(made.folder, made.digest).encoder
+    collection.write(documents, encoder.encode([d.content for d in documents], "document"), new=True)
+    collection.finish()

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from artifacts import Made
+from artifacts import Made, collection_of
 from attune.contract import IndexSpec, ServedModel, ServedUpstream, ServingConfig, health
 from inference_server import Inference
 from serving_process import ServingProcess, served, serving_config
@@ -98,10 +98,6 @@ class Guarded:
 
     def _table(self, made: Made) -> Path:
         return self.index / f"{collection_of(made)}.lance"
-
-
-def collection_of(made: Made) -> str:
-    return f"c_{made.name.replace('-', '_')}"
 
 
 def is_rescued(answer: httpx.Response, guarded: Guarded) -> None:

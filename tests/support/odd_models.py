@@ -28,6 +28,33 @@ def collapsed(words: Any, tokenizer: Any) -> None:
     words.weight.data[:] = words.weight.data[0]
 
 
+def collapsed_base(folder: Path) -> Path:
+    """The folder of a model to which all words are alike."""
+    model = _sentence_transformer(build_tiny_model(folder / "whole", seed=9))
+    collapsed(model[0].auto_model.get_input_embeddings(), model.tokenizer)
+    return _saved(model, folder)
+
+
+def random_base(folder: Path) -> Path:
+    """The folder of a model whose vectors are all different, and have nothing to do with the words: it finds no more than chance does."""
+    model = _sentence_transformer(build_tiny_model(folder / "whole", seed=11, pooling="cls"))
+    for name, weight in model[0].auto_model.named_parameters():
+        if "encoder" in name and weight.dim() == 2:
+            weight.data *= 3
+    return _saved(model, folder)
+
+
+def _sentence_transformer(folder: Path) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(folder), device="cpu")
+
+
+def _saved(model: Any, folder: Path) -> Path:
+    model.save_pretrained(str(folder / "model"), create_model_card=False)
+    return folder / "model"
+
+
 def odd_artifact(folder: Path, name: str, change: Change, *, seed: int = 0) -> Made:
     """An embedding version with another table of words, exported and verified as any other."""
     from attune_trainer import base_model

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import yaml
 
-from command_line import CommandLine
 from devcluster import Cluster
+from namespaced import Namespaced
 from operator_process import OperatorProcess
 
 SECONDS = 90
@@ -45,16 +43,15 @@ def manifests(*jobs: dict[str, Any]) -> str:
     )
 
 
-class ScriptedWorld:
+class ScriptedWorld(Namespaced):
     """A namespace with Retriever `news`, version 1 active, a trained one staged, and the operator."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster = cluster
-        self.namespace = f"cli-{uuid4().hex[:8]}"
-        self.attune = CommandLine(cluster.kubeconfig, self.namespace)
-        cluster.kubectl("create", "namespace", self.namespace)
+        namespace = f"cli-{uuid4().hex[:8]}"
         settings = {"ATTUNE_TRAINER_IMAGE": "scripted-trainer:test"}
-        self.operator = OperatorProcess(cluster.kubeconfig, self.namespace, folder, **settings)
+        super().__init__(
+            cluster, namespace, OperatorProcess(cluster.kubeconfig, namespace, folder, **settings), SECONDS
+        )
         self.operator.start()
         self.apply(manifests(training_job("tune")))
         self.two = self.trained("tune")
@@ -64,18 +61,6 @@ class ScriptedWorld:
     def apply(self, text: str) -> None:
         self.cluster.kubectl("apply", "-n", self.namespace, "-f", "-", stdin=text)
 
-    def get(self, kind: str, name: str) -> dict[str, Any]:
-        return self.cluster.get(kind, name, "-n", self.namespace)
-
-    def until(self, kind: str, name: str, wanted: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        end = time.monotonic() + SECONDS
-        while True:
-            thing = self.get(kind, name)
-            if wanted(thing.get("status", {})):
-                return thing
-            assert time.monotonic() < end, yaml.safe_dump(thing.get("status")) + self.operator.log[-2000:]
-            time.sleep(0.1)
-
     def trained(self, job: str) -> str:
         """The version that a TrainingJob made, once it has ended."""
         done = self.until("tj", job, lambda s: s.get("phase") in {"Succeeded", "Failed"})
@@ -83,7 +68,3 @@ class ScriptedWorld:
 
     def indexed(self, version: str) -> None:
         self.until("mv", version, lambda s: s.get("index"))
-
-    def close(self) -> None:
-        self.operator.kill()
-        self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")

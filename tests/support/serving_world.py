@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import yaml
 
 from devcluster import Cluster
@@ -19,6 +20,15 @@ from tiny_bert import build_tiny_model, sentences, write_jsonl
 
 API = "attune.dev/v1alpha1"
 SECONDS = 240
+
+
+def serving_process_at(host: str) -> psutil.Process:
+    """The process of the serving Pod with this address."""
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        environ = process.info["environ"] or {}
+        if "attune_serving" in " ".join(process.info["cmdline"] or ()) and environ.get("ATTUNE_HTTP_HOST") == host:
+            return process
+    raise AssertionError(f"no serving process listens on {host}")
 
 
 class World:

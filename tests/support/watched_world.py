@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from alertmanager_server import AlertmanagerServer
 from debian_packages import free_port
 from devcluster import Cluster
 from load import Load
+from odd_models import collapsed_base, random_base
 from prometheus_server import PrometheusServer
-from serving_world import World
-from tiny_bert import build_tiny_model, sentences, write_jsonl
+from serving_world import World, serving_process_at
+from tiny_bert import sentences, write_jsonl
 
 TOKEN = "a-token-of-the-tests"
 QUERIES = [query for query, _ in sentences()]
@@ -27,19 +30,8 @@ def searched(number: int) -> tuple[str, dict[str, Any]]:
     return "/v1/search", {"query": QUERIES[number % len(QUERIES)], "top_k": 3, "hybrid": False}
 
 
-def collapsed_model(folder: Path) -> Path:
-    """A model that passes every check, and to which all words are alike."""
-    from sentence_transformers import SentenceTransformer
-
-    model = SentenceTransformer(str(build_tiny_model(folder / "whole", seed=9)), device="cpu")
-    words = model[0].auto_model.get_input_embeddings()
-    words.weight.data[:] = words.weight.data[0]
-    model.save_pretrained(str(folder / "model"), create_model_card=False)
-    return folder / "model"
-
-
 class WatchedWorld(World):
-    """Version 1 active, `two` staged, and `three`, whose vectors are collapsed.
+    """Version 1 active, `two` staged, and two that are wrong: the vectors of `three` are collapsed, those of `four` random.
 
     `breaks` takes a collection away, `mends` brings it back.
     """
@@ -58,21 +50,23 @@ class WatchedWorld(World):
         self._numbers = itertools.count(1)
         self._alert: dict[str, str] = {}
 
-    def begin(self, *, collapsed: bool = True, **rollback: Any) -> WatchedWorld:
+    def begin(self, *, odd: bool = True, **rollback: Any) -> WatchedWorld:
         """Everything runs."""
         self.alertmanager.start()
         self.prometheus.start()
         self.operator.start()
         labels = [{"query": query, "id": f"d{n:03}", "grade": 1} for n, query in enumerate(QUERIES)]
         write_jsonl(self.volume / "labels.jsonl", labels)
-        if collapsed:
-            self.base("collapsed", collapsed_model(self.folder / "collapsed"))
+        if odd:
+            self.base("collapsed", collapsed_base(self.folder / "collapsed"))
+            self.base("random", random_base(self.folder / "random"))
         self.rules(**rollback)
         self.one = self.first()
         self.version("two", 2)
-        if collapsed:
+        if odd:
             self.version("three", 3, "collapsed")
-        for name in ("two", "three")[: 1 + collapsed]:
+            self.version("four", 4, "random")
+        for name in ("two", "three", "four") if odd else ("two",):
             found = self.until("mv", name, lambda v: v.get("status", {}).get("index"))
             collection = found["status"]["index"]["collection"]
             self._folders[name] = next(p for p in self.volume.rglob(f"{collection}*") if p.is_dir())
@@ -85,7 +79,8 @@ class WatchedWorld(World):
         chosen: dict[str, Any] = {"inlineGuard": guard, "window": "10m", **rollback}
         chosen |= {"prometheus": {"url": self.prometheus.url}} if metrics else {}
         archive = {"uri": "pvc://docs/archive.jsonl"}
-        self.retriever(rollback=chosen, data={"archive": archive, "evaluation": {"uri": "pvc://docs/labels.jsonl"}})
+        data = {"archive": archive, "evaluation": {"uri": "pvc://docs/labels.jsonl"}}
+        self.retriever(rollback=chosen, data=data, history={"keepVersions": 5})
 
     def calm(self, **rules: Any) -> WatchedWorld:
         """Everything is whole, runs, and answers by version 1, which somebody went back to if need be."""
@@ -130,13 +125,25 @@ class WatchedWorld(World):
         shutil.rmtree(found, ignore_errors=True)
         shutil.move(away, found)
 
+    @contextmanager
+    def one_pod_frozen(self) -> Iterator[str]:
+        """The first Pod's process stands still: the address of the one that goes on."""
+        host, going_on = self.pods[0].partition(":")[0], self.pods[1]
+        process = serving_process_at(host)
+        process.suspend()
+        try:
+            yield going_on
+        finally:
+            process.resume()
+
     def answering(self) -> set[str]:
         """The embedding versions that the replicas answer by, as they say."""
-        found = set()
-        for address in self.pods:
-            report = httpx.get(f"http://{address}/v1/versions", trust_env=False, timeout=5).json()
-            found.add(report["active"]["embedding"])
-        return found
+        return {self.answers_by(address) for address in self.pods}
+
+    def answers_by(self, address: str) -> str:
+        """The embedding version of one replica."""
+        report = httpx.get(f"http://{address}/v1/versions", trust_env=False, timeout=5).json()
+        return str(report["active"]["embedding"])
 
     def all_answer_by(self, version: str, seconds: float = 120) -> float:
         """Waits for it; the time at which the last one did."""

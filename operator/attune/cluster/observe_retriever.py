@@ -17,7 +17,7 @@ from attune.cluster.observe import read_tests, versions_of
 from attune.cluster.protocol import Cluster, Manifest, Ref
 from attune.cluster.serving_pods import asked, read_pods
 from attune.contract import ModelType
-from attune.decide.rollback import triggers, watch, watching
+from attune.decide.rollback import watch, watching
 from attune.desired import serving
 from attune.observation import Alert, Defaults, Health, HealthQuery, MetricsProblem, SeenReplica, SeenRetriever
 
@@ -68,7 +68,7 @@ async def _unless_alerted(work: Awaitable[T], inbox: Inbox, seen: SeenRetriever,
     ]
 
     def counts(alert: Alert) -> bool:
-        return seen.retriever.spec.rollback.enabled and any(triggers.acts(alert, look) for look in looks)
+        return seen.retriever.spec.rollback.enabled and any(look.is_alerted_by(alert) for look in looks)
 
     working = asyncio.ensure_future(work)
     alerted = asyncio.ensure_future(inbox.until((meta.namespace, meta.name), counts))

@@ -4,7 +4,6 @@ The order of things is the order of safety: what replicas are told (ConfigMap) f
 what is about to be written. Called by `reconcile`.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from attune.api import (
@@ -26,7 +25,7 @@ from attune.decide.experiment import splitting
 from attune.decide.gates import Problem
 from attune.decide.pointer import Move
 from attune.decide.promotion import Request
-from attune.decide.rollback import guarding, watch, watching, way_back
+from attune.decide.rollback import reporting, watch, watching, way_back
 from attune.desired import model_version
 from attune.desired.stage_spec import base_model_of
 from attune.objects import Manifest
@@ -47,24 +46,23 @@ def decide_retriever(seen: SeenRetriever, now: datetime) -> Decision:
     status = before
     events: tuple[Event, ...] = ()
     for model_type in ModelType:
-        status, told = _step(_with(seen, status), model_type, now)
+        status, told = _step(seen.with_status(status), model_type, now)
         events = (*events, *told)
     moving = serving.is_told_differently(before, status)
-    following = _told(_with(seen, status)) if moving else ()
+    following = _told(seen.with_status(status)) if moving else ()
     if seen.hasty:
         return Decision(status=status, follow=following, events=events, requeue_after=timedelta())
     follow = serving.follow(seen)
-    status = serving.report(_with(seen, status), follow, now)
-    status, said_of_watch = watch.report(_with(seen, status), now)
-    status, said_of_guard = guarding.report(_with(seen, status), now)
-    status = _readiness(_with(seen, status), now)
+    status = serving.report(seen.with_status(status), follow, now)
+    status, told = reporting.report(seen.with_status(status), now)
+    status = _readiness(seen.with_status(status), now)
     return Decision(
         status=status,
         apply=follow.apply,
         delete=follow.delete,
         follow=following,
-        events=(*events, *said_of_watch, *said_of_guard),
-        requeue_after=timedelta() if moving else _pause(_with(seen, status), follow.requeue_after, now),
+        events=(*events, *told),
+        requeue_after=timedelta() if moving else _pause(seen.with_status(status), follow.requeue_after, now),
     )
 
 
@@ -76,7 +74,7 @@ def _told(seen: SeenRetriever) -> tuple[Manifest, ...]:
 def _pause(seen: SeenRetriever, following: timedelta | None, now: datetime) -> timedelta | None:
     """Until the next look."""
     watched = any(watching.watch_of(seen.retriever, t, now) for t in ModelType)
-    watched = watched or guarding.is_open(seen)
+    watched = watched or reporting.guards_are_open(seen)
     pauses = (SOON if seen.retriever.status.candidates else following, watching.EVERY if watched else None)
     return min((p for p in pauses if p is not None), default=None)
 
@@ -89,11 +87,6 @@ def wanted_types(retriever: Retriever) -> tuple[ModelType, ...]:
 def versions_of(seen: SeenRetriever, model_type: ModelType) -> tuple[ModelVersion, ...]:
     """Its versions of a type, oldest first."""
     return tuple(sorted((v for v in seen.versions if v.spec.type is model_type), key=lambda v: v.spec.version))
-
-
-def _with(seen: SeenRetriever, status: RetrieverStatus) -> SeenRetriever:
-    """The same, as if this status had been written: two types may move in one look."""
-    return replace(seen, retriever=seen.retriever.model_copy(update={"status": status}))
 
 
 def _import_first(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Decision:

@@ -1,10 +1,10 @@
 """One frozen value per kind: everything its decision looks at."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from attune.api import ABTest, ModelVersion, Retriever, TrainingJob
+from attune.api import ABTest, ModelVersion, Retriever, RetrieverStatus, TrainingJob
 from attune.contract import ModelType
 from attune.objects import Manifest
 from attune.observation.health import Alert, Health
@@ -91,6 +91,10 @@ class SeenRetriever:
     @property
     def serving_image(self) -> str:
         return self.defaults.serving_image
+
+    def with_status(self, status: RetrieverStatus) -> "SeenRetriever":
+        """The same, as if this status had been written: two types may move in one look."""
+        return replace(self, retriever=self.retriever.model_copy(update={"status": status}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from attune.decide import decide_ab_test, pointer
 from attune.decide.conditions import Said, said
 from attune.decide.experiment import splitting
 from attune.decide.pointer import Move
-from attune.decide.rollback import watch
+from attune.decide.rollback import alerts
 from attune.observation import Alert, ArmSamples, Count, Samples, SeenABTest, Stratum, Sums
 from versions import NOW, a_retriever, a_version
 
@@ -78,9 +78,9 @@ def test_a_retriever_with_every_list_full_stays_under_ten_kilobytes() -> None:
     for kind in ModelType:
         candidate = Candidate(type=kind, version=names[0], request_id="r" * 40, since=NOW, message="m" * pointer.CAUSE)
         status = pointer.with_candidate(status, candidate)
-    alerts = [Alert(f"{n:016x}", NOW, True, names[0], "AttuneVersionErrors", long) for n in range(20)]
-    status = watch.noted(status, alerts, AlertAction.ROLLED_BACK)
-    assert len(status.handled_alerts or ()) == watch.MOST_ALERTS
+    firing = [Alert(f"{n:016x}", NOW, True, names[0], "AttuneVersionErrors", long) for n in range(20)]
+    status = alerts.noted(status, firing, AlertAction.ROLLED_BACK)
+    assert len(status.handled_alerts or ()) == alerts.MOST_ALERTS
     for name in ("Ready", "Serving", "IndexReady", "RolledBack", "Watching", "Guarded"):
         status = said(status, Said(name, True, "AllFollow", long[:300]), 7, NOW)
     assert len(status.changes or ()) == pointer.MOST_CHANGES

@@ -14,10 +14,10 @@ import yaml
 from attune import api
 from attune.api import kinds
 from debian_packages import program
+from gitops_objects import OBJECTS, object_of
 
 ROOT = Path(__file__).parents[3]
 SCRIPTS = yaml.safe_load((ROOT / "examples" / "gitops" / "argocd-cm.yaml").read_text())["data"]
-OBJECTS = yaml.safe_load((Path(__file__).parent / "objects.yaml").read_text())
 # Argo CD gives a script the base library, table, and a small os; no string, math or io, not even as methods of a string.
 SANDBOX = """
 local print, loadstring, setfenv = print, loadstring, setfenv
@@ -31,22 +31,6 @@ local health = setfenv(script, given)()
 print(health.status)
 print(health.message)
 """
-
-
-def object_of(case: Mapping[str, Any]) -> dict[str, Any]:
-    """As the API server has it."""
-    base = OBJECTS["bases"][case["kind"]]
-    conditions = [
-        {"type": kind, "reason": r, "status": s, "message": m, "lastTransitionTime": "2026-03-15T10:00:00Z"}
-        for kind, (r, s, m) in case["status"].get("conditions", {}).items()
-    ]
-    return {
-        "apiVersion": kinds.API_VERSION,
-        "kind": case["kind"],
-        "metadata": {**base["metadata"], "annotations": case.get("annotations", {})},
-        "spec": {**base["spec"], **case.get("spec", {})},
-        "status": {**case["status"], **({"conditions": conditions} if conditions else {})},
-    }
 
 
 def lua(value: Any) -> str:

@@ -11,14 +11,13 @@ import pytest
 
 os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
 
-from artifacts import Made, tiny_artifact
+from artifacts import Made, tiny_artifact, write_sentences
 from attune.contract import IndexSpec
 from attune_retrieval.artifact import open_verified
-from attune_retrieval.index import Document, Identity, open_store
-from guarded_serving import Guarded, collection_of
+from attune_retrieval.index import open_store
+from guarded_serving import Guarded
 from inference_server import Inference
 from serving_process import ServingProcess
-from tiny_bert import sentences
 
 
 @pytest.fixture(scope="session")
@@ -42,15 +41,8 @@ def index(tmp_path_factory: pytest.TempPathFactory, artifacts: tuple[Made, Made]
     """Both collections, `c_emb_v1` and `c_emb_v2`, of the same 120 documents."""
     spec = IndexSpec(store="lancedb", uri=f"file://{tmp_path_factory.mktemp('index')}")
     store = open_store(spec)
-    documents = [
-        Document(f"d{n:03}", query, text, f"2026-01-{n % 28 + 1:02}T00:00:00+00:00")
-        for n, (query, text) in enumerate(sentences())
-    ]
     for made in artifacts:
-        collection = store.create(collection_of(made), Identity(made.space, made.dimensions))
-        encoder = open_verified(made.folder, made.digest).encoder
-        collection.write(documents, encoder.encode([d.content for d in documents], "document"), new=True)
-        collection.finish()
+        write_sentences(store, made)
     store.close()
     return spec
 

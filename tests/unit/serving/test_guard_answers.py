@@ -226,6 +226,7 @@ def test_documents_of_the_same_space_are_answered_for(guarded: Guarded, two: Mad
     guarded.start()
     guarded.inference.broken = (500, "out of memory")
     is_rescued(guarded.embed("the house stands", input_type="document"), guarded)
+    assert guarded.fallbacks(guarded.new) == 1
 
 
 def test_who_names_a_version_gets_that_version_or_its_error(guarded: Guarded) -> None:

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from artifacts import Made
+from artifacts import Made, collection_of
 from attune.contract import IndexSpec, ServedModel, ServedSplit, health
 from attune_retrieval.artifact import open_verified
 from attune_serving.assign import bucket
 from attune_serving.guard import MOST_FAILED
-from guarded_serving import QUERIES, Guarded, collection_of, is_rescued
+from guarded_serving import QUERIES, Guarded, is_rescued
 from odd_models import nan_for, odd_artifact, odd_reranker
 from serving_process import ServingProcess, served, serving_config
 from tiny_bert import sentences

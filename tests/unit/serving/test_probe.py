@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from artifacts import Made
+from artifacts import Made, write_sentences
 from attune.contract import IndexSpec, ProbeReport, ServedModel, ServedProbe, ServingConfig, health
-from attune_retrieval.artifact import open_verified
-from attune_retrieval.index import Document, Identity, open_store
+from attune_retrieval.index import open_store
 from odd_models import collapsed, odd_artifact
 from probe_snapshot import probe_snapshot
 from serving_process import ServingProcess, served, serving_config
@@ -30,11 +29,7 @@ def collapsed_version(tmp_path_factory: pytest.TempPathFactory, index: IndexSpec
     """Every text of one length has the same vector. It has its golden answers, its manifest, and its own complete collection."""
     made = odd_artifact(tmp_path_factory.mktemp("collapsed"), "emb-v8", collapsed, seed=1)
     store = open_store(index)
-    documents = [Document(f"d{n:03}", query, text) for n, (query, text) in enumerate(sentences())]
-    collection = store.create("c_emb_v8", Identity(made.space, made.dimensions))
-    encoder = open_verified(made.folder, made.digest).encoder
-    collection.write(documents, encoder.encode([d.content for d in documents], "document"), new=True)
-    collection.finish()
+    write_sentences(store, made)
     store.close()
     return made
 

@@ -102,6 +102,7 @@ def test_a_watch_whose_version_is_too_old_starts_again(
     watched.until(lambda: api.watches >= watches + 2)
     api.put(serving_config(served(two), generation=2).to_json())
     watched.until(lambda: watched.report().active["embedding"] == two.name)
+    assert watched.report().problem is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,16 @@ Both read the same objects and must come to the same answer, so the rules stand 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from attune.api import ABTest, ABTestPhase, ModelVersion, Retriever, TestOutcome, VersionStage, conditions
+from attune.api import (
+    ABTest,
+    ABTestPhase,
+    ModelVersion,
+    PromotionResult,
+    Retriever,
+    TestOutcome,
+    VersionStage,
+    conditions,
+)
 from attune.contract import ModelType
 from attune.decide import retention
 from attune.decide.gates import Problem
@@ -152,3 +161,11 @@ def in_line(
 def outcome_of(retriever: Retriever, test: ABTest) -> TestOutcome | None:
     """What the Retriever has answered this test, and no other one of its name."""
     return next((o for o in retriever.status.test_outcomes or () if o.uid == test.metadata.uid), None)
+
+
+def asks_for_promotion(test: ABTest) -> bool:
+    """Whether its winner is to be promoted, and was not yet."""
+    asked = test.status.promotion
+    if test.spec.cancel:
+        return False
+    return test.status.phase is ABTestPhase.CONCLUDED and asked is not None and asked.result is PromotionResult.PENDING

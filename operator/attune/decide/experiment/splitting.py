@@ -12,7 +12,6 @@ from attune.api import (
     Action,
     ActiveModel,
     Candidate,
-    PromotionResult,
     RetrieverStatus,
     Split,
     TestOutcome,
@@ -45,7 +44,7 @@ def step(seen: SeenRetriever, model_type: ModelType, now: datetime) -> Step:
     running = next((t for t in seen.tests if t.metadata.uid == active.split.uid), None)
     if running is None or running.metadata.deletion_timestamp is not None:
         return _take_away(seen, model_type, f"test {active.split.test} was deleted")
-    if _asks_for_promotion(running):
+    if challengers.asks_for_promotion(running):
         return _promote(seen, running, model_type, now)
     if running.status.phase in challengers.FINAL or running.spec.cancel:
         return _end(seen, running, model_type, now)
@@ -127,13 +126,6 @@ def _take_away(seen: SeenRetriever, model_type: ModelType, why: str) -> Step:
 
 
 # ---- promotion of the winner
-
-
-def _asks_for_promotion(test: ABTest) -> bool:
-    asked = test.status.promotion
-    if test.spec.cancel:
-        return False
-    return test.status.phase is ABTestPhase.CONCLUDED and asked is not None and asked.result is PromotionResult.PENDING
 
 
 def _promote(seen: SeenRetriever, test: ABTest, model_type: ModelType, now: datetime) -> Step:

@@ -1,19 +1,16 @@
 """What takes a version back: a list of small functions, each sufficient, each with its numbers. Adding one = one function + one line."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from attune.api import HandledAlert, ModelVersion
 from attune.api.display import percent
 from attune.contract import GuardReport, ModelType, ProbeReport
 from attune.decide.gates import Problem
-from attune.decide.rollback import rule
+from attune.decide.rollback import alerts, rule
 from attune.decide.rollback.watching import Watch, limits_of
 from attune.observation import Alert, Health, SeenRetriever
 
-SKEW = timedelta(seconds=60)
-"""Clocks of Prometheus and of the operator may differ by so much."""
 UNLIKELY = 1e-3
 """Of chance: so much worse must a version answer the labelled queries. They are the same at every look, so looking often finds no more."""
 LEAST_QUERIES = 20
@@ -25,7 +22,6 @@ class Look:
 
     seen: SeenRetriever
     type: ModelType
-    active: ModelVersion | None
     version: str
     promoted_at: datetime | None
     """None where it was imported, or is what a rollback led to: such a one does not fall further by itself."""
@@ -41,13 +37,17 @@ class Look:
         """What each replica found by labelled queries."""
         return tuple(p for r in self.seen.replicas if r.report for p in r.report.probes if self._is_ours(p))
 
+    def is_alerted_by(self, alert: Alert) -> bool:
+        """Whether this alert takes it back."""
+        return alerts.acts(alert, self.version, self.promoted_at, self.seen.retriever.status.handled_alerts)
+
     def _is_ours(self, report: GuardReport | ProbeReport) -> bool:
         return report.version == self.version and report.type is self.type
 
 
 def alerted(look: Look) -> Problem | None:
     """Alertmanager says so."""
-    acting = [a for a in look.seen.alerts if acts(a, look)]
+    acting = [a for a in look.seen.alerts if look.is_alerted_by(a)]
     if not acting:
         return None
     first = min(acting, key=lambda a: a.starts_at)
@@ -56,20 +56,7 @@ def alerted(look: Look) -> Problem | None:
     )
 
 
-def acts(alert: Alert, look: Look) -> bool:
-    """Whether this alert is about the active version as it was promoted, fires, and is a new one."""
-    if not alert.firing or alert.version != look.version or look.promoted_at is None:
-        return False
-    is_of_before = alert.starts_at < look.promoted_at - SKEW
-    return not is_of_before and not is_handled(alert, look.seen.retriever.status.handled_alerts)
-
-
-def is_handled(alert: Alert, handled: Iterable[HandledAlert] | None) -> bool:
-    """Alertmanager delivers again and again; one that was resolved before it arrived is over."""
-    return any((h.fingerprint, h.starts_at) == (alert.fingerprint, alert.starts_at) for h in handled or ())
-
-
-def guarded(look: Look) -> Problem | None:
+def guards_open(look: Look) -> Problem | None:
     """Most replicas do not ask it any more."""
     if look.promoted_at is None:
         return None
@@ -85,7 +72,7 @@ def guarded(look: Look) -> Problem | None:
     )
 
 
-def failing(look: Look) -> Problem | None:
+def too_many_failures(look: Look) -> Problem | None:
     """Prometheus counted too many failures."""
     health, watch = _health(look), look.watch
     if health is None or watch is None:
@@ -102,7 +89,7 @@ def failing(look: Look) -> Problem | None:
     )
 
 
-def slow(look: Look) -> Problem | None:
+def too_slow(look: Look) -> Problem | None:
     """Prometheus counted too many slow answers; only where latencyP99Multiplier is set."""
     health, watch, chosen = _health(look), look.watch, look.seen.retriever.spec.rollback
     if health is None or watch is None or chosen.latency_p99_multiplier is None or watch.p99_before is None:
@@ -118,7 +105,7 @@ def slow(look: Look) -> Problem | None:
     )
 
 
-def forgetful(look: Look) -> Problem | None:
+def recall_dropped(look: Look) -> Problem | None:
     """Labelled queries find less than by the version before, in most replicas."""
     margin = look.seen.retriever.spec.rollback.max_recall_drop
     if look.watch is None:
@@ -134,7 +121,13 @@ def forgetful(look: Look) -> Problem | None:
     )
 
 
-TRIGGERS: tuple[Callable[[Look], Problem | None], ...] = (alerted, guarded, failing, slow, forgetful)
+TRIGGERS: tuple[Callable[[Look], Problem | None], ...] = (
+    alerted,
+    guards_open,
+    too_many_failures,
+    too_slow,
+    recall_dropped,
+)
 
 
 def cause_of(look: Look) -> Problem | None:

@@ -5,17 +5,15 @@ from datetime import datetime, timedelta
 
 from attune.api import (
     ABTest,
-    ABTestPhase,
     Action,
     ActiveModel,
     Change,
-    PromotionResult,
     Retriever,
     RetrieverStatus,
-    conditions,
     parse_duration,
 )
 from attune.contract import ModelType
+from attune.decide.experiment import challengers
 from attune.decide.rollback.rule import Baseline, Limits
 
 SHORT_WINDOWS = (15, 60)
@@ -23,6 +21,9 @@ SHORT_WINDOWS = (15, 60)
 EVERY = timedelta(seconds=2)
 """Between two looks: a scrape, or a guard that opens, is seen soon after."""
 CONDITION = "Watching"
+FOLLOWED, BLIND, WITHOUT_METRICS = "Followed", "Blind", "WithoutMetrics"
+OPEN = frozenset({FOLLOWED, BLIND, WITHOUT_METRICS})
+"""Reasons of the condition as long as a version is watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,6 @@ class Watch:
     version: str
     since: datetime
     until: datetime
-    previous: str | None
     baseline: Baseline
     p99_before: float | None
 
@@ -58,7 +58,6 @@ def watch_of(retriever: Retriever, model_type: ModelType, now: datetime) -> Watc
         version=pointer.active,
         since=pointer.promoted_at,
         until=until,
-        previous=pointer.previous,
         baseline=baseline_of(pointer, limits_of(retriever)),
         p99_before=pointer.baseline_latency_p99_seconds,
     )
@@ -85,10 +84,6 @@ def _is_open(status: RetrieverStatus, model_type: ModelType) -> bool:
     return said is not None and said.reason in OPEN and name is not None and name in said.message
 
 
-FOLLOWED, BLIND, WITHOUT_METRICS = "Followed", "Blind", "WithoutMetrics"
-OPEN = frozenset({FOLLOWED, BLIND, WITHOUT_METRICS})
-
-
 def limits_of(retriever: Retriever) -> Limits:
     """What spec.rollback says."""
     chosen = retriever.spec.rollback
@@ -109,17 +104,6 @@ def is_about_to_move(status: RetrieverStatus, tests: tuple[ABTest, ...], model_t
     if pointer is None or pointer.active is None:
         return False
     candidate = status.candidate(model_type)
-    winner = pointer.split is not None and any(
-        t.metadata.uid == pointer.split.uid
-        and t.status.phase is ABTestPhase.CONCLUDED
-        and t.status.promotion is not None
-        and t.status.promotion.result is PromotionResult.PENDING
-        for t in tests
-    )
+    split = pointer.split
+    winner = split is not None and any(t.metadata.uid == split.uid and challengers.asks_for_promotion(t) for t in tests)
     return winner or (candidate is not None and candidate.test is None)
-
-
-def is_blind(status: RetrieverStatus) -> bool:
-    """Whether the watch cannot read metrics, as it was last said."""
-    found = next((c for c in status.conditions or () if c.type == CONDITION), None)
-    return found is not None and found.reason == BLIND and not conditions.is_true(status.conditions, CONDITION)

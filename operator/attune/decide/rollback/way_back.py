@@ -55,9 +55,7 @@ def taken_back(seen: SeenRetriever, model_type: ModelType, cause: Problem, now: 
     """By itself: to the version before, or the best there is. If nothing is there to return to, that is said, once."""
     wanted, able = _previous(seen, model_type), next(_able(seen, model_type), None)
     if able is None:
-        return (
-            _nowhere(seen, model_type, wanted, cause, now) if wanted is None else _waits_for(seen, wanted, cause, now)
-        )
+        return _nowhere(seen, model_type, cause, now) if wanted is None else _waits_for(seen, wanted, cause, now)
     if wanted is None or able.metadata.name == wanted.metadata.name:
         return rolled_back(seen, Back(able, cause), now)
     name = wanted.metadata.name
@@ -88,7 +86,8 @@ def returning(seen: SeenRetriever, candidate: Candidate, now: datetime) -> Step:
         c.type is kind and c.action is Action.ROLLED_BACK and c.at >= candidate.since for c in status.changes or ()
     )
     if not gone:
-        return rolled_back(seen, Back(version, Problem("Returned", cause)), now)
+        said_before = next((c.reason for c in status.conditions or () if c.type == CONDITION), "Returned")
+        return rolled_back(seen, Back(version, Problem(said_before, cause)), now)
     move = Move(version, Action.ROLLED_BACK, f"the end of a rollback: {cause}", quarantines=False)
     return pointer.moved(seen.retriever, seen.versions, move, now), (
         Event("Returned", f"→ {candidate.version}: {cause}"),
@@ -129,7 +128,8 @@ def _is_trusted(seen: SeenRetriever, version: ModelVersion) -> bool:
     )
 
 
-def _nowhere(seen: SeenRetriever, model_type: ModelType, _: None, cause: Problem, now: datetime) -> Step:
+def _nowhere(seen: SeenRetriever, model_type: ModelType, cause: Problem, now: datetime) -> Step:
+    """That there is no version to return to; once for each version."""
     status = seen.retriever.status
     active = status.of(model_type)
     name = active.active if active else None
