@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from attune.observation import MetricsProblem
+from attune.reconcile import reconcile
+from attune.workqueue import Key
 from failing_versions import (
     Rates,
     Trouble,
@@ -310,6 +312,29 @@ async def test_where_the_only_way_back_has_no_collection_it_is_built_first() -> 
     assert pointer(world)["active"] == V1
     assert status_of(world, V2)["stage"] == "failed"
     assert_invariants(world.cluster)
+
+
+async def test_a_version_taken_back_a_second_time_before_it_saw_that_it_was_active_tells_the_newer_cause() -> None:
+    world = await promoted()
+    errors(world)
+    await look(world, 4)
+    assert status_of(world, V2)["notes"].startswith("rolled back: 30% of")
+    rates = world.cluster.health_of
+    assert isinstance(rates, Rates)
+    rates.of.clear()
+    ask(world, V2, "r2")
+    for _ in range(20):  # the Retriever alone is looked at
+        await reconcile(world.context, Key("Retriever", "news", "news"))
+        world.cluster.run_deployments()
+        if pointer(world)["active"] == V2:
+            break
+    send(world, an_alert(at=world.cluster.clock()))
+    await reconcile(world.context, Key("Retriever", "news", "news"))
+    assert pointer(world)["active"] == V1
+    await look(world, 4)
+    bad = world.cluster.find("ModelVersion", V2)
+    assert bad["status"]["notes"].startswith("rolled back: alert AttuneVersionErrors")
+    assert condition(bad, "RolledBack")["message"].startswith("alert AttuneVersionErrors")
 
 
 async def test_a_rollback_ends_the_watch_and_the_version_before_is_not_watched() -> None:

@@ -73,10 +73,9 @@ def _stage(seen: SeenModelVersion, own: ModelVersionStatus, told: RetrieverStatu
             active = active.model_copy(update={"notes": None})
         is_new = own.stage is not VersionStage.ACTIVE
         return active, (Event("Active", f"{name} is the active {kind.value} version"),) if is_new else ()
-    if taken_back is not None and own.stage is not VersionStage.FAILED:
-        failed = own.model_copy(
-            update={"stage": VersionStage.FAILED, "deprecated_at": now, "notes": f"rolled back: {taken_back.cause}"}
-        )
+    notes = f"rolled back: {taken_back.cause}" if taken_back is not None else None
+    if taken_back is not None and (own.stage is not VersionStage.FAILED or own.notes != notes):
+        failed = own.model_copy(update={"stage": VersionStage.FAILED, "deprecated_at": now, "notes": notes})
         failed = said(failed, Said("RolledBack", True, "RolledBack", taken_back.cause), generation, now)
         return failed, (Event("RolledBack", f"{name} was taken back: {taken_back.cause}", warning=True),)
     lost = next((o for o in told.test_outcomes or () if o.version == name and o.result is TestResult.LOST), None)
