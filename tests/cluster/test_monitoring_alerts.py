@@ -32,16 +32,13 @@ def named(labels: dict[str, str]) -> str:
 class Page(MetricsPage):
     """What operator and serving say of a version; Alertmanager posts to the same address."""
 
-    def before(self) -> None:
-        """What the operator says before the promotion."""
-        self.lines = ["attune_leader 1", f"attune_active_version{{{named({**VERSION, health.VERSION: 'emb-v1'})}}} 1"]
-
     def counted(self, attempts: int, failures: int, promoted: datetime) -> None:
         """What operator and serving say of the version."""
         labels = named(VERSION)
         self.lines = [
             "attune_leader 1",
             f"attune_active_version{{{labels}}} {promoted.timestamp()}",
+            f"attune_promoted_version{{{labels}}} {promoted.timestamp()}",
             f'{health.ATTEMPTS}{{{labels},{health.PROCESS}="p"}} {attempts}',
             f'{health.FAILURES}{{{labels},{health.PROCESS}="p",{health.REASON}="model_failed"}} {failures}',
         ]
@@ -98,8 +95,6 @@ def until(what: Callable[[], bool], seconds: float) -> float:
 def test_a_version_that_turns_bad_is_at_the_operators_webhook_in_seconds(
     prometheus: PrometheusServer, page: Page, token_file: Path
 ) -> None:
-    page.before()
-    prometheus.until("count(attune:active_first)", 1)
     promoted = datetime.now(UTC)
     page.counted(100, 0, promoted)
     prometheus.until(f"sum({health.ATTEMPTS})", 100)

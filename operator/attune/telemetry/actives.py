@@ -33,6 +33,11 @@ class Actives(Collector):
             "1 while a version is watched after its promotion, and its metrics cannot be read.",
             labels=WHO,
         )
+        promoted = GaugeMetricFamily(
+            "attune_promoted_version",
+            "The same, of versions that became so by a promotion; not by the first import, and not by a rollback.",
+            labels=[*WHO, names.VERSION],
+        )
         for (namespace, retriever), status in sorted(self.of.items()):
             for kind in ModelType:
                 pointer = status.get(kind.value) or {}
@@ -40,10 +45,19 @@ class Actives(Collector):
                     at = datetime.fromisoformat(pointer["promotedAt"]).timestamp()
                     active.add_metric([namespace, retriever, kind.value, pointer["active"]], at)
                     blind.add_metric([namespace, retriever, kind.value], int(_is_blind(status, pointer["active"])))
+                    if _is_promoted(status, kind.value, pointer["active"]):
+                        promoted.add_metric([namespace, retriever, kind.value, pointer["active"]], at)
         yield active
+        yield promoted
         yield blind
 
 
 def _is_blind(status: dict[str, Any], version: str) -> bool:
     watching: dict[str, Any] = next((c for c in status.get("conditions") or () if c.get("type") == "Watching"), {})
     return watching.get("reason") == "Blind" and version in watching.get("message", "")
+
+
+def _is_promoted(status: dict[str, Any], kind: str, version: str) -> bool:
+    """As `decide.rollback.watching` has it, of the stored object."""
+    last: dict[str, Any] = next((c for c in reversed(status.get("changes") or ()) if c.get("type") == kind), {})
+    return (last.get("action"), last.get("version")) == ("Promoted", version)
