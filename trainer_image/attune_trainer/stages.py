@@ -9,12 +9,14 @@ from attune.contract import (
     ModelType,
     Stage,
     StageSpec,
+    TrainingConfig,
     TrainingMetrics,
 )
 from attune_retrieval import store
 from attune_trainer import base_model, reranker_stages
 from attune_trainer.encode import TorchEncoder
 from attune_trainer.errors import BadData
+from attune_trainer.hardware import precision_of
 from attune_trainer.snapshots import local_snapshot
 from attune_trainer.stage_work import (
     Outcome,
@@ -29,6 +31,9 @@ from attune_trainer.stage_work import (
 
 if TYPE_CHECKING:
     from attune_trainer.export.artifact import Provenance
+
+Encode = Callable[[Sequence[str]], Any]
+"""Texts to unit vectors, (texts x dimensions)."""
 
 
 def do(work: Work) -> Outcome:
@@ -51,13 +56,8 @@ def do(work: Work) -> Outcome:
 def _prepare(work: Work) -> Outcome:
     from attune_trainer.data.prepare import prepare
 
-    def encode_factory() -> Callable[[Sequence[str]], Any]:
-        # The prompts are put before the texts by the mining itself.
-        model = base_model.load_model(work.base_folder())
-        model.prompts = {"query": "", "document": ""}
-        limit = base_model.position_limit(model) or work.spec.config.max_sequence_length
-        model.max_seq_length = min(limit, work.spec.config.max_sequence_length)
-        return lambda texts: TorchEncoder(model).encode(texts, "document")
+    def encode_factory() -> Encode:
+        return mining_encoder(work.spec.config, work.base_folder())
 
     if work.spec.type is ModelType.RERANKER:
         spec, encode_factory = reranker_stages.mined_by_first_stage(work)
@@ -70,6 +70,16 @@ def _prepare(work: Work) -> Outcome:
         f"validation, {summary.held_out_queries or 0:,} held-out queries over {summary.documents or 0:,} documents.",
         "dataset": summary,
     }
+
+
+def mining_encoder(config: TrainingConfig, folder: Path) -> Encode:
+    """The base model as mining asks it: in the precision that is fast here, without prompts, which the mining puts before texts."""
+    model = base_model.load_model(folder)
+    model.prompts = {"query": "", "document": ""}
+    limit = base_model.position_limit(model) or config.max_sequence_length
+    model.max_seq_length = min(limit, config.max_sequence_length)
+    encoder = TorchEncoder(model, precision=precision_of(config))
+    return lambda texts: encoder.encode(texts, "document")
 
 
 def _with_own_prompts(work: Work) -> StageSpec:

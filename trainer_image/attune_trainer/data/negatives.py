@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from attune_trainer.data.bm25 import Bm25
 from attune_trainer.data.dedup import Distinct
+from attune_trainer.data.nearest import Wanted, nearest
 from attune_trainer.data.records import Document, Pair
 from attune_trainer.errors import BadConfig
 
@@ -28,8 +29,6 @@ ranking, nor among BM25's CANDIDATES."""
 CLOSE = 0.5
 """Estimated Jaccard similarity to the positive from which a text is no negative (those from dedup.NEAR on are gone)."""
 _ENCODE_BLOCK = 512
-_SCORES_AT_ONCE = 16_000_000
-_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +77,8 @@ def mine(pairs: Sequence[Pair], pool: Pool, encode: Encode, mining: Mining, repo
     query_rows = np.array([rows[pair.query_id] for pair in pairs], dtype=np.int64)
     positive_rows = np.array([chooser.row[pair.doc_id] for pair in pairs], dtype=np.int64)
     positive_scores = np.einsum("pd,pd->p", asked[query_rows], vectors[positive_rows])
-    wanted = _Wanted(query_rows, positive_scores)
-    dense, ranks = _search(asked, vectors[: len(pool.train)], wanted, lambda done: report(0.7 + 0.15 * done))
+    wanted = Wanted(query_rows, positive_scores)
+    dense = nearest(asked, vectors[: len(pool.train)], CANDIDATES, wanted, lambda done: report(0.7 + 0.15 * done))
     found, scores = Bm25(texts[: len(pool.train)]).search(queries, CANDIDATES, lambda done: report(0.85 + 0.1 * done))
     lexical = [row[score > 0].tolist() for row, score in zip(found, scores, strict=True)]
     mined, suspect = [], []
@@ -88,9 +87,9 @@ def mine(pairs: Sequence[Pair], pool: Pool, encode: Encode, mining: Mining, repo
         zip(pairs, query_rows.tolist(), positive_rows.tolist(), strict=True)
     ):
         mined.append(
-            chooser.choose(pair, asked[row], float(positive_scores[number]), (dense[row].tolist(), lexical[row]))
+            chooser.choose(pair, asked[row], float(positive_scores[number]), (dense.positions[row].tolist(), lexical[row]))
         )
-        if positive < len(pool.train) and ranks[number] >= near and positive not in lexical[row]:
+        if positive < len(pool.train) and dense.ranks[number] >= near and positive not in lexical[row]:
             suspect.append(number)
     report(1.0)
     return Mined(mined, suspect, chooser.above_line)
@@ -117,38 +116,6 @@ def _with_positives(pool: Pool, pairs: Sequence[Pair]) -> list[Document]:
     train = {document.id for document in pool.train}
     others = {pair.doc_id: Document(pair.doc_id, "", pair.pos) for pair in pairs if pair.doc_id not in train}
     return [*pool.train, *others.values()]
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """The query of each pair, as a row, and the score of its positive."""
-
-    query_rows: NDArray[np.int64]
-    scores: NDArray[np.float32]
-
-
-def _search(
-    queries: Vectors, documents: Vectors, wanted: _Wanted, report: Callable[[float], None]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(rows of the best CANDIDATES documents of each query, best first, equal scores by position; for each pair, how
-    many documents score above its positive)."""
-    k = min(CANDIDATES, len(documents))
-    best = np.empty((len(queries), k), np.int64)
-    ranks = np.zeros(len(wanted.query_rows), np.int64)
-    pairs_of: dict[int, list[int]] = {}
-    for pair, row in enumerate(wanted.query_rows.tolist()):
-        pairs_of.setdefault(row, []).append(pair)
-    block = max(1, _SCORES_AT_ONCE // max(1, len(documents)))
-    for start in range(0, len(queries) if k else 0, block):
-        scores = queries[start : start + block] @ documents.T
-        top = np.argpartition(scores, len(documents) - k, axis=1)[:, len(documents) - k :]
-        order = np.lexsort((top, -np.take_along_axis(scores, top, 1)), axis=1)
-        best[start : start + block] = np.take_along_axis(top, order, 1)
-        for offset, row in enumerate(scores):
-            for pair in pairs_of[start + offset]:
-                ranks[pair] = np.count_nonzero(row > wanted.scores[pair] + _ROUNDING)
-        report((start + len(scores)) / len(queries))
-    return best, ranks
 
 
 class _Chooser:

@@ -1,0 +1,79 @@
+"""What the machine computes fast: bf16 on GPUs that have it, and on CPUs with matrix units (Intel AMX). Used by train and mining.
+
+Measured on two cores with AMX, all-MiniLM-L6-v2: training 2.5 times the pairs a second of float32. Exports and the numbers of the
+evaluate stage stay float32.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from attune.contract import TrainingConfig
+from attune_trainer.errors import BadConfig
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+Precision = str
+"""fp32, bf16 or fp16."""
+
+
+def has_bf16() -> bool:
+    """Whether bf16 is faster here than float32."""
+    import torch
+
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def precision_of(config: TrainingConfig) -> Precision:
+    """What `precision` means on this machine. Raises BadConfig for fp16 without a GPU."""
+    import torch
+
+    if config.precision == "auto":
+        return "bf16" if has_bf16() else "fp32"
+    if config.precision == "fp16" and not torch.cuda.is_available():
+        raise BadConfig("precision fp16 needs a GPU, and there is none; use auto, or ask for one in compute.resources.")
+    return config.precision
+
+
+@contextlib.contextmanager
+def mixed(precision: Precision, model: "Module") -> Iterator[None]:
+    """Matrix products in `precision`, as the trainer's own autocast does it. Vectors are pooled in float32."""
+    import torch
+
+    if precision == "fp32":
+        yield
+        return
+    kind = next((parameter.device.type for parameter in model.parameters()), "cpu")
+    with torch.autocast(kind, dtype=torch.bfloat16 if precision == "bf16" else torch.float16):
+        yield
+
+
+@contextlib.contextmanager
+def suited(model: Any, precision: Precision) -> Iterator[None]:
+    """The model as it trains fastest here: on CPUs in bf16 attention as plain matrix products, because the fused kernel's backward
+    pass takes 40% of a step there; and pooling in float32, because a mean of hundreds of bf16 numbers loses what training is about."""
+    import torch
+
+    inner = getattr(model[0], "auto_model", None)
+    before = getattr(getattr(inner, "config", None), "_attn_implementation", None)
+    plain = precision == "bf16" and not torch.cuda.is_available() and before == "sdpa"
+    hooks = [model[0].register_forward_hook(_in_float32)] if precision != "fp32" else []
+    try:
+        if plain and inner is not None:
+            inner.set_attn_implementation("eager")
+        yield
+    finally:
+        if plain and inner is not None:
+            inner.set_attn_implementation(before)
+        for hook in hooks:
+            hook.remove()
+
+
+def _in_float32(_module: Any, _inputs: Any, found: Any) -> Any:
+    """Forward hook: what leaves the transformer is float32."""
+    if isinstance(found, dict) and "token_embeddings" in found:
+        found["token_embeddings"] = found["token_embeddings"].float()
+    return found
