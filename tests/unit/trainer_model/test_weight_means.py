@@ -1,0 +1,36 @@
+"""Which mean of base and tuned weights is kept."""
+
+import torch
+
+from attune_trainer.train.merge import Tried, chosen, keep_best_mean, mixed
+
+
+def test_a_mean_lies_between_both_models_and_new_parts_are_the_tuned_ones():
+    tuned = {"w": torch.tensor([2.0, 4.0]), "head": torch.ones(3), "ids": torch.tensor([1, 2])}
+    base = {"w": torch.tensor([0.0, 0.0]), "head": torch.zeros(2), "ids": torch.tensor([7, 7])}
+    found = mixed(tuned, base, 0.75)
+    assert found["w"].tolist() == [1.5, 3.0]
+    assert found["head"].tolist() == [1.0, 1.0, 1.0]
+    assert found["ids"].tolist() == [1, 2]
+
+
+def test_the_best_on_the_validation_set_is_kept_and_of_equal_ones_the_nearest_to_the_base():
+    assert chosen([Tried(1.0, 0.70), Tried(0.9, 0.73), Tried(0.8, 0.71)], None).share == 0.9
+    assert chosen([Tried(1.0, 0.7301), Tried(0.9, 0.7305), Tried(0.8, 0.7299)], None).share == 0.8
+
+
+def test_one_that_forgot_too_much_is_not_kept_however_good_it_is():
+    tried = [Tried(1.0, 0.80, 0.50), Tried(0.9, 0.78, 0.61), Tried(0.8, 0.75, 0.65)]
+    assert chosen(tried, 0.60).share == 0.9
+    assert chosen(tried, 0.90).share == 0.8, "where all forgot, the one that forgot least"
+
+
+def test_the_model_is_left_with_the_weights_that_were_chosen():
+    model = torch.nn.Linear(1, 1, bias=False)
+    base = {"weight": torch.tensor([[0.0]])}
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    # best at a share of 0.8
+    best = keep_best_mean(model, base, lambda: 1 - abs(float(model.weight.detach()) - 0.8))
+    assert best.share == 0.8
+    assert abs(float(model.weight.detach()) - 0.8) < 1e-6
