@@ -123,7 +123,9 @@ def stage_secrets(retriever: Retriever, spec: StageSpec) -> tuple[SecretReferenc
 
 def last_trained(seen: SeenTrainingJob) -> ArtifactRef | None:
     """The snapshot behind the newest version of this type that was trained; failed ones and imports do not count."""
-    trained = [v for v in seen.siblings if v.spec.source.training_job and v.status.stage in TRAINED and v.status.dataset]
+    trained = [
+        v for v in seen.siblings if v.spec.source.training_job and v.status.stage in TRAINED and v.status.dataset
+    ]
     newest = max(trained, key=lambda v: v.spec.version, default=None)
     if newest is None or newest.status.dataset is None:
         return None
