@@ -227,7 +227,7 @@ def delete(uri: str) -> None:
     place = writable(uri)
 
     def remove() -> None:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             place.fs.rm_file(place.child(MANIFEST).path)
         with suppress(FileNotFoundError):
             place.fs.rm(place.path, recursive=True)
