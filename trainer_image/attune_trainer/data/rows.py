@@ -26,6 +26,7 @@ Row = dict[str, Any]
 
 BROKEN_SHARE = 0.05
 """More broken lines than this share of all lines end the stage."""
+_LOOKED_EVERY = 4096
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _UTF8_MARK = b"\xef\xbb\xbf"
 _PARQUET = b"PAR1"
@@ -48,9 +49,13 @@ class RowFile:
         """(line number, row). Raises BadData for a file that is empty, or broken in more than a few lines."""
         read = {"jsonl": self._jsonl, "csv": self._csv, "parquet": self._parquet}[self.format]
         try:
+            size = self.path.stat().st_size
             for number, row in read():
                 self.columns |= dict.fromkeys(row)
                 yield number, row
+                # Or a file that grows faster than it is read would have no end.
+                if self.lines % _LOOKED_EVERY == 0 and self.path.stat().st_size != size:
+                    raise BadData(f"{self.uri}: not the file that was opened", reason="BrokenFile")
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise BadData(
                 f"{self.uri}: the gzip data breaks off or is damaged: {error}", reason="BrokenFile"
