@@ -1,7 +1,7 @@
 """How long the prepare stage takes, and how much memory, for a large archive with feedback, without the embedding step.
 
-Run by hand: `python benchmarks/preparation.py [COUNT]`. The articles are sentences of docstrings of installed packages, recombined at random
-(as many words as a news item has), with near duplicates planted; feedback names documents by id and by a passage. The stage runs
+Run by hand: `python -m benchmarks.preparation [COUNT]`. The articles are sentences of docstrings of installed packages, recombined
+at random (as many words as a news item has), with near duplicates planted; feedback names documents by id and by a passage. The stage runs
 as a process of its own, as in a Pod, without mining (`hardNegatives.perQuery: 0`): mining needs a model, and has a benchmark of its own.
 """
 
@@ -44,6 +44,7 @@ assert ended.result.succeeded, ended.result.message
 summary = ended.result.dataset
 print(json.dumps({
     "seconds": round(time.monotonic() - began, 1),
+    "cpuSeconds": round(time.process_time(), 1),
     "memoryMiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     "secondsUntilPercent": {p: times[p] for p in (10, 30, 35, 95, 100) if p in times},
     "examples": summary.examples, "documents": summary.documents, "bySource": summary.by_source, "dropped": summary.dropped_by_reason,

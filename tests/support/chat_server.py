@@ -114,7 +114,7 @@ def chat_server(answer: Answer = three_questions, *, delay: float = 0.0, port: i
             self.end_headers()
             self.wfile.write(text)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             """Quiet."""
 
     http = ThreadingHTTPServer(("127.0.0.1", port), Handler)

@@ -15,9 +15,7 @@ from chat_server import chat_server, completion, refusal, three_questions
 
 
 def documents(count):
-    return [
-        Document(f"d{n}", f"title {n}", " ".join(f"word{n}x{m}" for m in range(30)) + ".") for n in range(count)
-    ]
+    return [Document(f"d{n}", f"title {n}", " ".join(f"word{n}x{m}" for m in range(30)) + ".") for n in range(count)]
 
 
 @pytest.fixture
@@ -193,7 +191,10 @@ def test_a_key_is_sent_and_never_repeated_in_a_message(ask, monkeypatch):
 
 
 def test_something_else_under_the_address_is_named(ask):
-    with chat_server(lambda _: (200, "<html>Welcome</html>")) as server, pytest.raises(BadConfig, match="usually ends in /v1"):
+    with (
+        chat_server(lambda _: (200, "<html>Welcome</html>")) as server,
+        pytest.raises(BadConfig, match="usually ends in /v1"),
+    ):
         ask(server, 2)
 
 

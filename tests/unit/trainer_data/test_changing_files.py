@@ -24,39 +24,51 @@ def local(address):
     return Path(address.removeprefix("file://"))
 
 
+def read_while(address, change):
+    """All rows of a file that `change` is done to after the first."""
+    with open_rows(address, "jsonl", Tally()) as file:
+        rows = file.rows()
+        first = next(rows)
+        change()
+        return [first, *rows]
+
+
 def test_an_archive_that_grows_while_it_is_read_is_named_with_what_changed(articles, jsonl):
     address = jsonl(articles(30))
-    with pytest.raises(StoreUnavailable, match=r"archive.jsonl: the file changed while it was read \(size \d+.* → size \d+") as caught:
-        with open_rows(address, "jsonl", Tally()) as file:
-            rows = file.rows()
-            next(rows)
-            with local(address).open("a") as more:
-                more.write(json.dumps(articles(1, start=500)[0]) + "\n")
-            list(rows)
+
+    def grow():
+        with local(address).open("a") as more:
+            more.write(json.dumps(articles(1, start=500)[0]) + "\n")
+
+    with pytest.raises(
+        StoreUnavailable, match=r"archive.jsonl: the file changed while .* \(size \d+.* → size"
+    ) as caught:
+        read_while(address, grow)
     assert caught.value.reason == "SourceChanged"
     assert not ExitCode.is_final(caught.value.exit_code)
 
 
 def test_a_file_that_is_replaced_with_one_of_the_same_size_is_noticed(articles, jsonl):
     address = jsonl(articles(30))
-    text = local(address).read_text()
-    with pytest.raises(StoreUnavailable, match="changed while it was read"), open_rows(address, "jsonl", Tally()) as file:
-        list(file.rows())
+
+    def replace():
         other = local(address).with_suffix(".new")
-        other.write_text(text.replace("2024", "2025"))
+        other.write_text(local(address).read_text().replace("2024", "2025"))
         other.replace(local(address))
 
+    with pytest.raises(StoreUnavailable, match="changed while it was read"):
+        read_while(address, replace)
 
-def test_half_a_file_is_not_called_bad_data_while_it_is_still_written(articles, jsonl):
-    """The end of an archive is missing: broken lines by themselves, which would be final."""
-    address = jsonl(articles(3))
-    whole = local(address).read_bytes()
-    local(address).write_bytes(gzip.compress(whole)[:-20])
+
+def test_a_broken_file_is_not_called_bad_data_while_it_is_still_written(articles, jsonl):
+    """A file that is broken is final; one that is not finished is not."""
+    address = jsonl([*articles(3), *articles(2000, seed=8, start=100)])
+    whole = gzip.compress(local(address).read_bytes())
+    local(address).write_bytes(whole[:-20])
     with pytest.raises(BadData):
         read_archive(ArchiveSource(uri=address), Tally(), needs_title=True)
-    with pytest.raises(StoreUnavailable) as caught, open_rows(address, "jsonl", Tally()) as file:
-        local(address).write_bytes(gzip.compress(whole)[:-10])
-        list(file.rows())
+    with pytest.raises(StoreUnavailable) as caught:
+        read_while(address, lambda: local(address).write_bytes(whole[:-10]))
     assert isinstance(caught.value.__cause__, BadData)
 
 
@@ -88,7 +100,7 @@ def test_the_index_stage_reads_by_the_same_rule(articles, jsonl):
 class _Server(http.server.SimpleHTTPRequestHandler):
     """Files over HTTP, with the time of their last change."""
 
-    def log_message(self, format, *args):
+    def log_message(self, *_):
         """Quiet."""
 
 
@@ -107,7 +119,9 @@ def test_archive_and_feedback_may_lie_behind_http(web, articles, jsonl, spec, no
     local(jsonl(articles(60))).rename(folder / "archive.jsonl")
     (folder / "feedback.csv").write_text("query,documentId,rating\nhow to prune,doc-0001,5\n")
     feedback = FeedbackSource(uri=f"{address}/feedback.csv", format="csv")
-    summary = prepare(spec(f"{address}/archive.jsonl", feedback=feedback), encode_factory=no_encoder, report=lambda _: None)
+    summary = prepare(
+        spec(f"{address}/archive.jsonl", feedback=feedback), encode_factory=no_encoder, report=lambda _: None
+    )
     assert summary.by_source["feedback"] == 1
     with pytest.raises(BadData, match=r"missing.jsonl: not found; check the address"):
         read_archive(ArchiveSource(uri=f"{address}/missing.jsonl"), Tally(), needs_title=True)
@@ -117,6 +131,5 @@ def test_a_file_behind_http_that_changes_between_its_beginning_and_its_end_is_no
     folder, address = web
     local(jsonl(articles(10))).rename(folder / "archive.jsonl")
     assert "Last-Modified" in store.fingerprint(f"{address}/archive.jsonl")
-    with pytest.raises(StoreUnavailable, match="changed while"), open_rows(f"{address}/archive.jsonl", "jsonl", Tally()) as file:
-        list(file.rows())
-        os.utime(folder / "archive.jsonl", (1, 1))
+    with pytest.raises(StoreUnavailable, match="changed while it was read"):
+        read_while(f"{address}/archive.jsonl", lambda: os.utime(folder / "archive.jsonl", (1, 1)))

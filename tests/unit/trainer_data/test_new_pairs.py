@@ -36,9 +36,13 @@ def test_new_articles_changed_texts_and_new_feedback_are_new(articles, jsonl, pr
     rows = articles(200, dated=False)
     first = prepared(jsonl(rows))
     changed = [{**row, "content": row["content"] + " And more."} if n < 20 else row for n, row in enumerate(rows)]
-    rated = [{"query": f"question number {n}", "documentId": row["id"], "rating": 5} for n, row in enumerate(rows[50:60])]
+    rated = [
+        {"query": f"question number {n}", "documentId": row["id"], "rating": 5} for n, row in enumerate(rows[50:60])
+    ]
     feedback = FeedbackSource(uri=jsonl(rated, "feedback.jsonl"))
-    more = prepared(jsonl([*changed, *articles(30, seed=9, start=900, dated=False)], "more.jsonl"), first, feedback=feedback)
+    more = prepared(
+        jsonl([*changed, *articles(30, seed=9, start=900, dated=False)], "more.jsonl"), first, feedback=feedback
+    )
     grown = more.examples - first.examples
     assert 0 < grown < more.new_pairs <= 60
     assert more.new_pairs == pytest.approx(grown + 20 * first.examples / 200, abs=6)

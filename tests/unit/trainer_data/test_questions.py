@@ -8,7 +8,9 @@ from attune_trainer.data.records import Document, Tally
 from attune_trainer.data.synthetic.questions import judged, parsed
 
 GOOD = ["how do I prune old roses", "when are roses to be cut", "which tool cuts thick stems"]
-ARTICLE = Document("a", "Roses", "Old roses are best pruned in March with a sharp and clean pair of shears. They thank you.")
+ARTICLE = Document(
+    "a", "Roses", "Old roses are best pruned in March with a sharp and clean pair of shears. They thank you."
+)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,9 @@ def test_json_is_found_whatever_is_around_it(answer):
 
 @pytest.mark.parametrize("marks", [("1. ", "2. ", "3. "), ("- ", "* ", "• "), ("(1) ", "2) ", "3: "), ("", "", "")])
 def test_a_list_of_lines_that_end_like_questions_is_read_too(marks):
-    lines = [f'{mark}"{question}?"' if not mark else f"{mark}{question}?" for mark, question in zip(marks, GOOD, strict=True)]
+    lines = [
+        f'{mark}"{question}?"' if not mark else f"{mark}{question}?" for mark, question in zip(marks, GOOD, strict=True)
+    ]
     assert parsed("\n".join(["Here are three questions:", *lines])) == [f"{question}?" for question in GOOD]
 
 
