@@ -18,7 +18,7 @@ def show(facts: Facts, console: Console) -> None:
     for title, part in (
         ("", _heading(facts)),
         ("Pairs by source", _sources(facts)),
-        ("Left out", _dropped(facts)),
+        ("Left out", _dropped(facts, console.width)),
         (f"Length in {facts.unit}", _lengths(facts)),
         (f"{len(facts.sample)} pairs at random", _pairs(facts.sample)),
         ("Suspicious pairs", _suspicious(facts)),
@@ -57,19 +57,25 @@ def _sources(facts: Facts) -> RenderableType:
     return table
 
 
-def _dropped(facts: Facts) -> RenderableType:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name, justify in (("reason", "left"), ("source", "left"), ("rows", "right"), ("first seen", "left")):
-        table.add_column(name, justify=justify, overflow="ellipsis", no_wrap=True)  # type: ignore[arg-type]
+def _dropped(facts: Facts, width: int) -> RenderableType:
     first = facts.manifest.get("firstDropped", {})
     rows = [
-        (n, reason, source)
+        (count, reason, source)
         for source, some in by_source_and_reason(facts.manifest).items()
-        for reason, n in some.items()
+        for reason, count in some.items()
     ]
+    if not rows:
+        return Text("nothing", style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("reason")
+    table.add_column("source")
+    table.add_column("rows", justify="right")
+    table.add_column("first seen")
+    taken = sum(max(len(str(row[at])) for row in rows) for at in range(3)) + 8
     for count, reason, source in sorted(rows, key=lambda row: (-row[0], row[1:])):
-        table.add_row(reason, source, f"{count:,}", Text(next(iter(first.get(reason, [])), "")))
-    return table if rows else Text("nothing", style="dim")
+        seen = next(iter(first.get(reason, [])), "")
+        table.add_row(reason, source, f"{count:,}", Text(_short(seen, max(16, width - taken)), no_wrap=True))
+    return table
 
 
 def _lengths(facts: Facts) -> RenderableType:
