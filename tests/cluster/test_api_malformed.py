@@ -78,7 +78,9 @@ RETRIEVERS = (
         "lower-case",
         at="spec.storage.secretRef.name",
     ),
-    bad("archive over ftp", R, {"spec.data.archive.uri": "ftp://host/a.jsonl"}, "ftp://host", "gs://bucket", "https://"),
+    bad(
+        "archive over ftp", R, {"spec.data.archive.uri": "ftp://host/a.jsonl"}, "ftp://host", "gs://bucket", "https://"
+    ),
     bad("password in archive uri", R, {"spec.data.archive.uri": "https://me:pw@host/a"}, "password", "secretRef"),
     bad("archive as xml", R, {"spec.data.archive.format": "xml"}, "xml", "jsonl", "parquet"),
     bad(

@@ -150,10 +150,15 @@ class _Asking:
                     break
                 self._take(*done.get())
                 self.report(1 - (len(left) + self._under_way) / len(documents))
-        except BaseException as error:
-            with suppress(StageError):
-                self._keep()
-            raise self._with_count(error, len(documents)) from error
+        except StoreUnavailable as error:
+            self._keep_if_possible()
+            raise StoreUnavailable(
+                f"{error}; {self.answered} of {len(documents)} articles were answered before and are not asked about again",
+                reason=error.reason,
+            ) from error
+        except BaseException:
+            self._keep_if_possible()
+            raise
         finally:
             for _ in range(workers):
                 todo.put(None)
@@ -191,14 +196,10 @@ class _Asking:
         self.cache.add(self._fresh)
         self._fresh, self._kept_at = [], time.monotonic()
 
-    def _with_count(self, error: BaseException, wanted: int) -> BaseException:
-        """A retry is not all for nothing, and the message says so."""
-        if not isinstance(error, StoreUnavailable):
-            return error
-        return StoreUnavailable(
-            f"{error}; {self.answered} of {wanted} articles were answered before and are not asked about again",
-            reason=error.reason,
-        )
+    def _keep_if_possible(self) -> None:
+        """On the way out: what was answered was paid for."""
+        with suppress(StageError):
+            self._keep()
 
 
 def _work(
