@@ -1,8 +1,10 @@
 """How long the prepare stage takes, and how much memory, for a large archive with feedback, without the embedding step.
 
 Run by hand: `python -m benchmarks.preparation [COUNT]`. The articles are sentences of docstrings of installed packages, recombined
-at random (as many words as a news item has), with near duplicates planted; feedback names documents by id and by a passage. The stage runs
-as a process of its own, as in a Pod, without mining (`hardNegatives.perQuery: 0`): mining needs a model, and has a benchmark of its own.
+at random (as many words as a news item has), with near duplicates planted; feedback names documents by id and by a passage.
+The stage runs as a process of its own, as in a Pod, without mining (`hardNegatives.perQuery: 0`): mining needs a model, and has
+a benchmark of its own. It computes in one thread, so that on a machine that is shared (see loadAverage) `cpuSeconds` is what it
+would take on a core of its own.
 """
 
 import json
@@ -111,6 +113,7 @@ def main(count: Annotated[int, typer.Argument()] = 100_000) -> None:
             "seconds": MOST_SECONDS,
             "memoryMiB": MOST_MIB,
             "held": measured["seconds"] <= MOST_SECONDS and measured["memoryMiB"] <= MOST_MIB,
+            "heldOnACoreOfItsOwn": measured["cpuSeconds"] <= MOST_SECONDS and measured["memoryMiB"] <= MOST_MIB,
         },
     }
     if count >= 100_000:
