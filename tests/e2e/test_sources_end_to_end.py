@@ -99,8 +99,7 @@ def feedback() -> list[dict[str, Any]]:
     passage = " ".join(some[0].content.split()[:60])
     rows += [
         {"query": "where do I read this", "answer": passage, "rating": 4},
-        {"query": rows[0]["query"], "documentId": rows[0]["documentId"], "rating": 1},
-        {"query": rows[0]["query"], "documentId": rows[0]["documentId"], "rating": 5},
+        *({"query": rows[0]["query"], "documentId": rows[0]["documentId"], "rating": rating} for rating in (1, 5, 5)),
         {"query": "out of range", "documentId": some[0].id, "rating": 50},
         {"query": "of a document that is gone", "documentId": "gone", "rating": 5},
     ]
