@@ -103,6 +103,21 @@ def exists(uri: str) -> bool:
     return True
 
 
+_MARKS = ("size", "mtime", "ino", "ETag", "LastModified", "Last-Modified", "generation", "Content-MD5")
+
+
+def fingerprint(uri: str) -> str:
+    """Size, time and tag of a file, as far as the store tells: other words mean another content. Empty where it tells nothing."""
+    place = resolve(uri)
+    try:
+        info = _guarded(place, "look up", lambda: place.fs.info(place.path))
+    except BadData:
+        if place.scheme.startswith("http"):  # a server that answers no HEAD may well answer GET
+            return ""
+        raise
+    return ", ".join(f"{mark} {info[mark]}" for mark in _MARKS if info.get(mark) is not None)
+
+
 def read_bytes(uri: str) -> bytes:
     place = resolve(uri)
     return _guarded(place, "read", lambda: bytes(place.fs.cat_file(place.path)))
@@ -212,7 +227,7 @@ def delete(uri: str) -> None:
     place = writable(uri)
 
     def remove() -> None:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             place.fs.rm_file(place.child(MANIFEST).path)
         with suppress(FileNotFoundError):
             place.fs.rm(place.path, recursive=True)

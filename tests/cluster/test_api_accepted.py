@@ -132,6 +132,18 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("Retriever", {"spec.embedding.baseModel": "file:///models/with..dots/x"}),
     ("Retriever", {"spec.data": {}}),
     ("Retriever", {"spec.data.feedback.uri": "https://host/feedback.jsonl?since=1"}),
+    ("Retriever", {"spec.data.archive.uri": "http://articles.news.svc:8080/archive.parquet"}),
+    ("Retriever", {"spec.data.feedback": {"uri": "pvc://d/clicks.csv", "positiveRating": 1, "implicit": True}}),
+    (
+        "Retriever",
+        {
+            "spec.data.synthetic": {
+                "llm": {"baseURL": "http://vllm/v1", "model": "q"},
+                "maxCostUSD": 0.5,
+                "price": {"inputPerMillionUSD": 0, "outputPerMillionUSD": 1.6},
+            }
+        },
+    ),
     ("Retriever", {"spec.index": {"store": "pgvector", "uri": "postgresql://me@db:5432/x"}}),
     ("Retriever", {"spec.index": {"store": "qdrant", "uri": "http://qdrant:6333"}}),
     ("Retriever", {"spec.rollback": {"enabled": False, "inlineGuard": False}}),

@@ -78,7 +78,10 @@ RETRIEVERS = (
         "lower-case",
         at="spec.storage.secretRef.name",
     ),
-    bad("archive over https", R, {"spec.data.archive.uri": "https://host/a.jsonl"}, "https://host", "gs://bucket"),
+    bad(
+        "archive over ftp", R, {"spec.data.archive.uri": "ftp://host/a.jsonl"}, "ftp://host", "gs://bucket", "https://"
+    ),
+    bad("password in archive uri", R, {"spec.data.archive.uri": "https://me:pw@host/a"}, "password", "secretRef"),
     bad("archive as xml", R, {"spec.data.archive.format": "xml"}, "xml", "jsonl", "parquet"),
     bad(
         "archive without uri", R, {"spec.data.archive": {"format": "csv"}}, "Required value", at="spec.data.archive.uri"
@@ -91,6 +94,35 @@ RETRIEVERS = (
         {"spec.data.feedback": {"uri": "pvc://d/f", "positiveRating": "good"}},
         "number",
         at="spec.data.feedback.positiveRating",
+    ),
+    bad(
+        "a negative rating above the positive one",
+        R,
+        {"spec.data.feedback": {"uri": "pvc://d/f", "negativeRating": 4}},
+        "must be below positiveRating",
+        at="spec.data.feedback.negativeRating",
+    ),
+    bad(
+        "a highest rating that is not positive",
+        R,
+        {"spec.data.feedback": {"uri": "pvc://d/f", "maxRating": 1}},
+        "no rating can be positive",
+        at="spec.data.feedback.maxRating",
+    ),
+    bad(
+        "a lowest rating that is positive",
+        R,
+        {"spec.data.feedback": {"uri": "pvc://d/f", "minRating": 5}},
+        "no rating is left to be negative",
+        at="spec.data.feedback.minRating",
+    ),
+    bad(
+        "a limit of cost without a price",
+        R,
+        {"spec.data.synthetic": {"llm": {"baseURL": "http://vllm/v1", "model": "q"}, "maxCostUSD": 5}},
+        "inputPerMillionUSD",
+        "maxArticles",
+        at="spec.data.synthetic.price",
     ),
     bad(
         "questions without articles",

@@ -100,6 +100,22 @@ def registry_command(
         raise typer.Exit(int(error.exit_code)) from None
 
 
+@app.command("inspect")
+def inspect_command(
+    dataset: Annotated[str, typer.Argument(help="Snapshot: a folder, or a URI such as status.dataset.uri.")],
+    shown: Annotated[int, typer.Option("--show", help="Pairs drawn at random, and of each suspicion.", min=0)] = 3,
+    seed: Annotated[int, typer.Option(help="Which ones are drawn.")] = 0,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Model folder with tokenizer.json: lengths in tokens. Default: characters.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as one JSON object.")] = False,
+) -> None:
+    """Show what is in a snapshot of training data: counts, lengths, random and suspicious pairs."""
+    from attune_trainer.inspection.command import inspect
+
+    raise typer.Exit(int(inspect(dataset, shown=shown, seed=seed, tokenizer=tokenizer, as_json=as_json)))
+
+
 @app.command("evaluate")
 def evaluate_command(
     spec: SpecOption = SPEC,

@@ -65,8 +65,11 @@ def _prepare(work: Work) -> Outcome:
         spec = _with_own_prompts(work)
     summary = prepare(spec, encode_factory=encode_factory, report=work.reporter.update)
     sources = ", ".join(f"{name} {count:,}" for name, count in summary.by_source.items()) or "none"
+    last, new = spec.last_trained, summary.new_pairs
+    since = f", {new:,} of them new since {last.name}" if last is not None and new is not None else ""
+    paid = f"; {summary.cost_usd:.2f} USD paid for questions" if summary.cost_usd else ""
     return {
-        "message": f"{summary.examples:,} training pairs ({sources}), {summary.validation_examples or 0:,} for "
+        "message": f"{summary.examples:,} training pairs ({sources}){since}{paid}, {summary.validation_examples or 0:,} for "
         f"validation, {summary.held_out_queries or 0:,} held-out queries over {summary.documents or 0:,} documents.",
         "dataset": summary,
     }

@@ -7,7 +7,7 @@ from pydantic import Field
 from attune.api.base import ApiModel, Resource
 from attune.api.common import LanguageModel, ResourceRequirements, SecretReference
 from attune.api.retriever_status import RetrieverStatus
-from attune.api.rules import Rule
+from attune.api.rules import Rule, Rules
 from attune.api.values import (
     ARCHIVE_URI,
     FEEDBACK_URI,
@@ -20,7 +20,7 @@ from attune.api.values import (
     duration_between,
     uri_of,
 )
-from attune.contract import ArchiveSource, EvaluationSource, FeedbackSource
+from attune.contract import ArchiveSource, EvaluationSource, FeedbackSource, TokenPrice
 
 Prompt = Annotated[str, Field(max_length=1024)]
 
@@ -61,6 +61,15 @@ class Storage(ApiModel):
 class SyntheticData(ApiModel):
     """Questions that a language model asks about articles."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.maxCostUSD) || has(self.price)",
+            "maxCostUSD needs price, as the API does not tell what a token costs; set price.inputPerMillionUSD and "
+            "price.outputPerMillionUSD, or limit by maxArticles",
+            path=".price",
+        ),
+    )
+
     llm: LanguageModel = Field(description="Language model that writes the questions.")
     questions_per_article: int = Field(3, ge=1, le=20, description="Questions for each article.")
     max_articles: int | None = Field(None, ge=1, le=100_000_000, description="At most so many articles; unset: all.")
@@ -69,8 +78,29 @@ class SyntheticData(ApiModel):
         alias="maxCostUSD",
         gt=0,
         le=1_000_000,
-        description="Stop before this cost in US dollars; unset: no limit.",
+        description="Stop before a run costs this much in US dollars (needs price); unset: no limit.",
     )
+    price: TokenPrice | None = Field(None, description="What the model costs; without it no cost is told or limited.")
+    concurrency: int = Field(8, ge=1, le=256, description="Requests under way at a time.")
+
+
+FEEDBACK_RATINGS = Rules(
+    Rule(
+        "!has(self.negativeRating) || self.negativeRating < self.positiveRating",
+        "negativeRating must be below positiveRating; ratings between the two are neutral",
+        path=".negativeRating",
+    ),
+    Rule(
+        "!has(self.minRating) || self.minRating <= self.positiveRating",
+        "minRating must not be above positiveRating, or no rating is left to be negative",
+        path=".minRating",
+    ),
+    Rule(
+        "!has(self.maxRating) || self.maxRating >= self.positiveRating",
+        "maxRating must not be below positiveRating, or no rating can be positive",
+        path=".maxRating",
+    ),
+)
 
 
 class RetrieverData(ApiModel):
@@ -87,7 +117,7 @@ class RetrieverData(ApiModel):
     archive: Annotated[ArchiveSource, uri_of(ARCHIVE_URI)] | None = Field(
         None, description="Articles: the corpus that is searched, and title → content pairs."
     )
-    feedback: Annotated[FeedbackSource, uri_of(FEEDBACK_URI)] | None = Field(
+    feedback: Annotated[FeedbackSource, uri_of(FEEDBACK_URI), FEEDBACK_RATINGS] | None = Field(
         None, description="Ratings by users: positive ones make pairs, negative ones labelled negatives."
     )
     synthetic: SyntheticData | None = Field(None, description="Questions asked by a language model about the articles.")

@@ -38,7 +38,9 @@ class DataSource(ApiModel):
     )
 
     archive: bool | None = Field(
-        None, description="Unset: used if the Retriever defines it. true: required. false: not used."
+        None,
+        description="Unset: used if the Retriever defines it. true: required. false: its titles make no training pairs (it "
+        "stays what is searched).",
     )
     feedback: bool | None = Field(
         None, description="Unset: used if the Retriever defines it. true: required. false: not used."

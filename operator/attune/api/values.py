@@ -32,12 +32,16 @@ StoreUri = Annotated[
 """Where artifacts are written to."""
 
 ARCHIVE_URI = (
-    matches(f"^({_STORES})$", f"is no place Attune can read articles from; use {STORE_FORMS}"),
+    matches(
+        f"^({_STORES}|https?://[^\\s]+)$",
+        f"is no place Attune can read articles from; use {STORE_FORMS}, or https://host/path",
+    ),
     INSIDE,
+    NO_PASSWORD,
 )
 FEEDBACK_URI = (
     matches(
-        f"^({_STORES}|https://[^\\s]+)$",
+        f"^({_STORES}|https?://[^\\s]+)$",
         f"is no place Attune can read feedback from; use {STORE_FORMS}, or https://host/path",
     ),
     INSIDE,

@@ -132,14 +132,14 @@ async def _active(
 
 
 async def _own_version(cluster: Cluster, job: TrainingJob) -> tuple[ModelVersion | None, list[Manifest]]:
-    """The version this job reserved, also when the status write that names it was lost; else all of its type, when one is due."""
+    """The version this job reserved, also when the status write that names it was lost; else all of its type."""
     namespace = job.metadata.namespace
     if job.status.model_version:
         return await read_version(cluster, namespace, job.status.model_version), []
-    if job.status.dataset is None:
-        return None, []
     found = await cluster.list(kinds.API_VERSION, "ModelVersion", namespace)  # those without our labels, too
     everyone = [v for v in found if v["spec"]["type"] == job.spec.type]
+    if job.status.dataset is None:
+        return None, everyone
     mine = next((v for v in everyone if _label(v, labels.TRAINING_JOB_UID) == job.metadata.uid), None)
     return (ModelVersion.model_validate(mine), []) if mine is not None else (None, everyone)
 

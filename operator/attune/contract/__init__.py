@@ -49,6 +49,8 @@ from attune.contract.stage import (
     OwnerRef,
     Stage,
     StageSpec,
+    SyntheticSource,
+    TokenPrice,
     TrainingConfig,
 )
 from attune.contract.traffic import HourOfTraffic, TrafficReport
@@ -95,6 +97,8 @@ __all__ = [
     "Stage",
     "StageResult",
     "StageSpec",
+    "SyntheticSource",
+    "TokenPrice",
     "TrafficReport",
     "TrainingConfig",
     "TrainingMetrics",

@@ -25,6 +25,11 @@ class Layout:
         """Snapshots, one folder each, named by the first 16 hex digits of their digest."""
         return join(self.home, "datasets")
 
+    @property
+    def synthetic(self) -> str:
+        """Questions that a language model asked about articles, kept so that none is paid for twice."""
+        return join(self.home, "synthetic")
+
     def run(self, owner: str, uid: str) -> str:
         """Working folder of one TrainingJob or import: checkpoints and `<stage>/result.json`."""
         return join(self.home, "runs", f"{owner}-{uid[:8]}")

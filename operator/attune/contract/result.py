@@ -37,6 +37,18 @@ class DatasetSummary(Contract):
     uri: str = Field(description="Folder of the snapshot.")
     digest: str = Field(description="sha256 of its manifest.json.")
     examples: int = Field(ge=0, description="Training pairs.")
+    new_pairs: int | None = Field(
+        None,
+        ge=0,
+        description="Training pairs that the snapshot last trained on did not have, by query and text; absent where that "
+        "snapshot is gone.",
+    )
+    cost_usd: float | None = Field(
+        None,
+        alias="costUSD",
+        ge=0,
+        description="What this run paid for synthetic questions in US dollars, by data.synthetic.price; absent without one.",
+    )
     validation_examples: int | None = Field(None, ge=0, description="Pairs that early stopping looks at.")
     held_out_queries: int | None = Field(None, ge=0, description="Queries on documents that were never trained on.")
     documents: int | None = Field(None, ge=0, description="Documents in the corpus.")

@@ -49,7 +49,9 @@ class ArchiveSource(Contract):
     """Articles: the corpus, and title → content pairs."""
 
     uri: str = Field(
-        description="Where the articles lie: file://, pvc://claim/path, s3://, gs://.", min_length=1, max_length=1024
+        description="Where the articles lie: file://, pvc://claim/path, s3://, gs://, http(s)://.",
+        min_length=1,
+        max_length=1024,
     )
     format: DataFormat = Field("jsonl", description="jsonl, parquet or csv.")
     fields: ArchiveFields = Field(default_factory=ArchiveFields, description="Names of the columns.")
@@ -73,13 +75,53 @@ class FeedbackSource(Contract):
     """Ratings of users: positive ones make pairs, negative ones labelled negatives."""
 
     uri: str = Field(
-        description="Where the feedback lies: file://, pvc://claim/path, s3://, gs://, https://.",
+        description="Where the feedback lies: file://, pvc://claim/path, s3://, gs://, http(s)://.",
         min_length=1,
         max_length=1024,
     )
     format: DataFormat = Field("jsonl", description="jsonl, parquet or csv.")
     fields: FeedbackFields = Field(default_factory=FeedbackFields, description="Names of the columns.")
     positive_rating: float = Field(4, description="Ratings at or above this make positive pairs.")
+    negative_rating: float | None = Field(
+        None,
+        description="Ratings at or below this make labelled negatives; those between are neutral. Unset: every rating below "
+        "positiveRating does.",
+    )
+    min_rating: float | None = Field(
+        None, description="Ratings below this are dropped and counted as ratingOutOfRange; unset: no bound."
+    )
+    max_rating: float | None = Field(
+        None, description="Ratings above this are dropped and counted as ratingOutOfRange; unset: no bound."
+    )
+    implicit: bool = Field(
+        False,
+        description="The ratings are clicks: what was not clicked is no negative, and a pair weighs half.",
+    )
+
+
+class TokenPrice(Contract):
+    """What a language model costs; the API itself does not tell."""
+
+    input_per_million_usd: float = Field(
+        alias="inputPerMillionUSD", ge=0, le=1_000_000, description="US dollars per million tokens that it reads."
+    )
+    output_per_million_usd: float = Field(
+        alias="outputPerMillionUSD", ge=0, le=1_000_000, description="US dollars per million tokens that it writes."
+    )
+
+
+class SyntheticSource(Contract):
+    """Questions that a language model asks about articles. The key is OPENAI_API_KEY of the environment, never here."""
+
+    base_url: str = Field(alias="baseURL", description="Root of an API that speaks OpenAI's chat completions.")
+    model: str = Field(min_length=1, max_length=256, description="Name of the model, as that server calls it.")
+    questions_per_article: int = Field(3, ge=1, le=20, description="Questions for each article.")
+    max_articles: int | None = Field(None, ge=1, description="At most so many articles; unset: all.")
+    max_cost_usd: float | None = Field(
+        None, alias="maxCostUSD", gt=0, description="A run asks no more before this is spent; needs price."
+    )
+    price: TokenPrice | None = Field(None, description="What the model costs; needed by maxCostUSD.")
+    concurrency: int = Field(8, ge=1, le=256, description="Requests under way at a time.")
 
 
 class EvaluationSource(Contract):
@@ -92,7 +134,9 @@ class DataSpec(Contract):
     """The data a prepare stage reads; a source that is None is not used."""
 
     archive: ArchiveSource | None = None
+    titles: bool = Field(True, description="Whether the archive's titles make training pairs; it is the corpus anyway.")
     feedback: FeedbackSource | None = None
+    synthetic: SyntheticSource | None = None
     evaluation: EvaluationSource | None = None
     labels: str | None = Field(
         None, description="Labelled training pairs {query, id}; by hand only (`attune-trainer run --labels`)."
@@ -191,6 +235,9 @@ class StageSpec(Contract):
     config: TrainingConfig
     data: DataSpec = Field(default_factory=DataSpec)
     dataset: ArtifactRef | None = Field(None, description="Snapshot made by prepare; needed by train and evaluate.")
+    last_trained: ArtifactRef | None = Field(
+        None, description="Snapshot that this type was last trained on; prepare counts the pairs that are new since."
+    )
     model: ArtifactRef | None = Field(
         None, description="Where the version's artifact is (train, import) or lies (evaluate)."
     )

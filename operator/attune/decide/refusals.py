@@ -108,17 +108,13 @@ def no_source(seen: SeenTrainingJob) -> Problem | None:
     if seen.retriever is None:
         return None
     wanted, has = seen.job.spec.data_source, seen.retriever.spec.data
-    used = [
-        name
-        for name in ("archive", "feedback")
-        if getattr(has, name, None) is not None and getattr(wanted, name) is not False
-    ]
-    if used:
+    used = {name: getattr(has, name, None) is not None for name in ("archive", "feedback", "synthetic")}
+    if any(used[name] and getattr(wanted, name) is not False for name in used):
         return None
     return Problem(
         "NoDataSource",
-        f"no data to train on: Retriever {seen.retriever.metadata.name!r} defines no spec.data.archive or spec.data.feedback that "
-        "spec.dataSource leaves in use",
+        f"no data to train on: Retriever {seen.retriever.metadata.name!r} defines none of spec.data.archive, feedback and synthetic "
+        "that spec.dataSource leaves in use",
     )
 
 
@@ -132,7 +128,6 @@ def provider_unknown(seen: SeenTrainingJob) -> Problem | None:
 def not_in_this_release(seen: SeenTrainingJob) -> Problem | None:
     spec = seen.job.spec
     unavailable = {
-        f"spec.dataSource.synthetic: {spec.data_source.synthetic}": bool(spec.data_source.synthetic),
         f"spec.hyperparameters.method: {spec.hyperparameters.method}": spec.hyperparameters.method != "full",
         f"spec.compute.engine: {spec.compute.engine}": spec.compute.engine != "Job",
         f"spec.compute.nodes: {spec.compute.nodes}": (spec.compute.nodes or 1) != 1,
@@ -142,7 +137,7 @@ def not_in_this_release(seen: SeenTrainingJob) -> Problem | None:
         return None
     return Problem(
         "NotAvailable",
-        f"{', '.join(asked)}: not available in this release; it trains with method full, on archive and feedback, on one node",
+        f"{', '.join(asked)}: not available in this release; it trains with method full, on one node",
     )
 
 

@@ -81,13 +81,14 @@ def _advance(seen: SeenTrainingJob, now: datetime) -> Decision:
 
 def _create(seen: SeenTrainingJob, run: Run, now: datetime) -> Decision:
     assert seen.retriever is not None
+    spec = stage_spec.for_training(seen, seen.retriever, run.stage)
     stage = stage_job.StageJob(
-        spec=stage_spec.for_training(seen, seen.retriever, run.stage),
+        spec=spec,
         attempt=run.number,
         api_version=kinds.API_VERSION,
         compute=seen.job.spec.compute or Compute(),
         image=seen.defaults.trainer_image,
-        secrets=(seen.retriever.spec.storage.secret_ref,),
+        secrets=stage_spec.stage_secrets(seen.retriever, spec),
     )
     status = _status(
         seen,

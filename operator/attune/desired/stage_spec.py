@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from attune.api import ModelVersion, Retriever, TrainingJob
+from attune.api import ModelVersion, Retriever, SecretReference, TrainingJob, VersionStage
 from attune.contract import (
     ArtifactRef,
     DataSpec,
@@ -18,11 +18,13 @@ from attune.contract import (
     RetireWork,
     Stage,
     StageSpec,
+    SyntheticSource,
     TrainingConfig,
 )
 from attune.observation import SeenModelVersion, SeenTrainingJob
 
 VERSION_PREFIX = "version:"
+TRAINED = frozenset({VersionStage.STAGED, VersionStage.ACTIVE, VersionStage.DEPRECATED})
 
 
 def layout(retriever: Retriever) -> Layout:
@@ -81,14 +83,54 @@ def min_examples(seen: SeenTrainingJob) -> int:
 
 
 def data_spec(seen: SeenTrainingJob, retriever: Retriever) -> DataSpec:
-    """The Retriever's sources that this run uses: unset means used where defined, false means not used."""
+    """The Retriever's sources that this run uses: unset means used where defined, false means not used.
+
+    The archive is the corpus in any case; `archive: false` leaves its titles out of the training pairs.
+    """
     wanted, has = seen.job.spec.data_source, retriever.spec.data
     return DataSpec(
-        archive=has.archive if has and wanted.archive is not False else None,
+        archive=has.archive if has else None,
+        titles=wanted.archive is not False,
         feedback=has.feedback if has and wanted.feedback is not False else None,
+        synthetic=_synthetic(retriever) if wanted.synthetic else None,
         evaluation=_evaluation(retriever),
         min_examples=min_examples(seen),
     )
+
+
+def _synthetic(retriever: Retriever) -> SyntheticSource | None:
+    """The Retriever's language model and limits, without the Secret: its key comes as an environment variable."""
+    asked = retriever.spec.data.synthetic if retriever.spec.data else None
+    if asked is None:
+        return None
+    return SyntheticSource(
+        base_url=asked.llm.base_url,
+        model=asked.llm.model,
+        questions_per_article=asked.questions_per_article,
+        max_articles=asked.max_articles,
+        max_cost_usd=asked.max_cost_usd,
+        price=asked.price,
+        concurrency=asked.concurrency,
+    )
+
+
+def stage_secrets(retriever: Retriever, spec: StageSpec) -> tuple[SecretReference | None, ...]:
+    """Secrets of a TrainingJob's stage: the store's for all, the language model's where its questions are asked for."""
+    storage = retriever.spec.storage.secret_ref
+    asked = retriever.spec.data.synthetic if retriever.spec.data else None
+    return (storage, asked.llm.secret_ref) if asked is not None and spec.data.synthetic is not None else (storage,)
+
+
+def last_trained(seen: SeenTrainingJob) -> ArtifactRef | None:
+    """The snapshot behind the newest version of this type that was trained; failed ones and imports do not count."""
+    trained = [
+        v for v in seen.siblings if v.spec.source.training_job and v.status.stage in TRAINED and v.status.dataset
+    ]
+    newest = max(trained, key=lambda v: v.spec.version, default=None)
+    if newest is None or newest.status.dataset is None:
+        return None
+    dataset = newest.status.dataset
+    return ArtifactRef(name=newest.metadata.name, uri=dataset.uri, digest=dataset.digest)
 
 
 def for_training(seen: SeenTrainingJob, retriever: Retriever, stage: Stage) -> StageSpec:
@@ -107,6 +149,7 @@ def for_training(seen: SeenTrainingJob, retriever: Retriever, stage: Stage) -> S
         config=config,
         data=data_spec(seen, retriever) if stage is Stage.PREPARE else DataSpec(),
         dataset=ArtifactRef(name="dataset", uri=dataset.uri, digest=dataset.digest) if dataset else None,
+        last_trained=last_trained(seen) if stage is Stage.PREPARE else None,
         model=_target(seen.version, artifact.digest if artifact else None),
         active=artifact_of(seen.active) if stage is Stage.EVALUATE else None,
         first_stage=artifact_of(seen.first_stage) if stage in {Stage.PREPARE, Stage.EVALUATE} else None,

@@ -45,9 +45,9 @@ class SeenTrainingJob:
     base_version: ModelVersion | None = None
     """The version that `baseModel: version:NAME` names."""
     taken_numbers: frozenset[int] = frozenset()
-    """Numbers of all versions of this type in the namespace; read only when a number is to be reserved."""
+    """Numbers of all versions of this type in the namespace; read only until a number is reserved."""
     siblings: tuple[ModelVersion, ...] = ()
-    """The versions of its Retriever and type that are not being deleted; read only when a number is to be reserved."""
+    """The versions of its Retriever and type that are not being deleted; read only until a number is reserved."""
 
 
 @dataclass(frozen=True, slots=True)

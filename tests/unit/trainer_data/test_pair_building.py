@@ -1,6 +1,6 @@
 """From documents on known sides to pairs and held-out queries."""
 
-from attune_trainer.data.pairs import LABELS_SUFFICE, Queries, build, rejected
+from attune_trainer.data.pairs import LABELS_SUFFICE, Queries, build
 from attune_trainer.data.records import Document, Judgement, Tally
 from attune_trainer.data.split import Split
 
@@ -74,7 +74,7 @@ def test_grades_become_scores_relative_to_the_best_of_the_source_and_zero_is_no_
     judged = [label("q one", "a", 2), label("q two", "a", 1), label("q three", "a", 0)]
     pairs = build(parts([A], held_out=[C]), Queries([C], judged), Tally())
     assert [(p.query, p.score) for p in pairs.train] == [("q one", 1.0), ("q two", 0.5)]
-    assert rejected(judged) == {judged[2].query_id: ["a"]}
+    assert Queries([], judged).rejected() == {judged[2].query_id: ["a"]}
 
 
 def test_all_known_answers_of_a_query_are_known_whatever_side_they_are_on():

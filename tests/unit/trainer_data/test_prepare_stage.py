@@ -228,7 +228,7 @@ def test_feedback_makes_pairs_and_labelled_negatives(articles, jsonl, spec, enco
     source = FeedbackSource(uri=jsonl(given, "feedback.jsonl"))
     summary = prepare(spec(jsonl(rows), feedback=source, per_query=1), encode_factory=encoder, report=quiet)
     pairs = {p.query: p for p in (*opened(summary).train(), *opened(summary).validation()) if p.source == "feedback"}
-    assert summary.dropped_by_reason == {"badRating": 1}
+    assert summary.dropped_by_reason == {"badRating": 1, "contradictingFeedback": 1, "negativeOverLimit": 2}
     assert {query: pair.doc_id for query, pair in pairs.items()} == {
         "how to prune": rows[1]["id"],
         "by its text": rows[3]["id"],

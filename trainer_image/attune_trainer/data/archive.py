@@ -94,7 +94,7 @@ class _Reader:
             return self._drop("emptyContent", f"{where}: {identifier}")
         if not is_wordy(content):
             return self._drop("oneWord", f"{where}: {identifier}")
-        return Document(identifier, normalize(title), content, _instant(row.get(self.fields.published_at)))
+        return Document(identifier, normalize(title), content, instant(row.get(self.fields.published_at)))
 
     def _drop(self, reason: str, where: str) -> Document | None:
         self.tally.drop(reason, where)
@@ -123,7 +123,7 @@ _PARSERS: tuple[Callable[[str], datetime], ...] = (
 )
 
 
-def _instant(value: Any) -> str | None:
+def instant(value: Any) -> str | None:
     """ISO 8601 in UTC, so that texts sort by time; None for what is no time (the document is kept, undated)."""
     if isinstance(value, bool) or value is None:
         return None

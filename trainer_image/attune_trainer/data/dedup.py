@@ -83,13 +83,13 @@ def _likeliest(sketch: MinHash, proposed: NDArray[np.int64], signatures: Signatu
 
 def jaccard(one: str, other: str) -> float:
     """Share of common three-word sequences among all of both texts."""
-    left, right = set(_shingles(one)), set(_shingles(other))
+    left, right = set(shingles(one)), set(shingles(other))
     return len(left & right) / len(left | right) if left or right else 1.0
 
 
 def _sketch(text: str) -> MinHash:
     sketch = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=_hash32, scheme="affine32")
-    sketch.update_batch(set(_shingles(text)))
+    sketch.update_batch(set(shingles(text)))
     return sketch
 
 
@@ -97,7 +97,8 @@ def _hash32(value: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(value, digest_size=4).digest(), "little")
 
 
-def _shingles(text: str) -> Iterator[bytes]:
+def shingles(text: str) -> Iterator[bytes]:
+    """Sequences of three words, case-folded; of a shorter text all of it."""
     tokens = words(text)
     for start in range(max(1, len(tokens) - _SHINGLE_WORDS + 1)):
         yield " ".join(tokens[start : start + _SHINGLE_WORDS]).encode()

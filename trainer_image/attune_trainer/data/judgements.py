@@ -1,17 +1,16 @@
-"""What people said about queries and documents: labels, the evaluation set, feedback. Called by prepare.py.
+"""What people said about queries and documents, as `Judgement`s: labels and the evaluation set. Called by sources.py.
 
-All three become `Judgement`s. Ids of duplicates lead to the document that was kept; ids that the archive does not have
-are dropped and counted (`unknownDocument`).
+Ids of duplicates lead to the document that was kept; ids that the archive does not have are dropped and counted
+(`unknownDocument`). Feedback has a module of its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from attune.contract.stage import FeedbackSource
 from attune_trainer.data.normalize import normalize, words
-from attune_trainer.data.records import Document, Judgement, Tally
+from attune_trainer.data.records import Judgement, Tally
 from attune_trainer.data.rows import open_rows
 from attune_trainer.errors import BadData
 
@@ -30,10 +29,11 @@ class Judgements:
 def read_labels(uri: str, kept_id: Mapping[str, str], source: str, tally: Tally) -> Judgements:
     """Lines {query, id, grade}; `grade` may be absent (1). BadData where no line names a document of the archive."""
     found: dict[tuple[str, str], Judgement] = {}
+    tally = tally.of(source)
     with open_rows(uri, "jsonl", tally) as file:
         for number, row in file.rows():
             where = f"{source} line {number}"
-            query, grade = _query(row.get("query")), _number(row.get("grade", 1))
+            query, grade = readable_query(row.get("query")), finite(row.get("grade", 1))
             identifier = kept_id.get(str(row.get("id")).strip())
             if query is None:
                 tally.drop("emptyQuery", where)
@@ -57,39 +57,6 @@ def read_labels(uri: str, kept_id: Mapping[str, str], source: str, tally: Tally)
         return Judgements(tuple(found.values()), file.digest(), file.lines)
 
 
-def read_feedback(
-    source: FeedbackSource, documents: Iterable[Document], kept_id: Mapping[str, str], tally: Tally
-) -> Judgements:
-    """Ratings of users. The mean rating of a query and document decides: grade 1 at or above positiveRating, else 0."""
-    fields = source.fields
-    by_content = {_key(document.content): document.id for document in documents}
-    ratings: dict[tuple[str, str], list[float]] = {}
-    with open_rows(source.uri, source.format, tally) as file:
-        for number, row in file.rows():
-            where = f"feedback line {number}"
-            query, rating = _query(row.get(fields.query)), _number(row.get(fields.rating))
-            identifier = kept_id.get(str(row.get(fields.document_id)).strip()) or by_content.get(
-                _key(row.get(fields.answer))
-            )
-            if query is None:
-                tally.drop("emptyQuery", where)
-            elif rating is None:
-                tally.drop("badRating", f"{where}: {row.get(fields.rating)!r}")
-            elif identifier is None:
-                tally.drop("unknownDocument", f"{where}: {row.get(fields.document_id)!r}")
-            else:
-                ratings.setdefault((query, identifier), []).append(rating)
-        file.require(fields.query, "query")
-        file.require(fields.rating, "rating")
-        if fields.document_id not in file.columns:
-            file.require(fields.answer, "answer")
-        items = tuple(
-            Judgement(query, identifier, float(sum(given) / len(given) >= source.positive_rating), "feedback")
-            for (query, identifier), given in ratings.items()
-        )
-        return Judgements(items, file.digest(), file.lines)
-
-
 def _require(columns: Mapping[str, None], column: str, uri: str) -> None:
     if column not in columns:
         raise BadData(
@@ -99,17 +66,13 @@ def _require(columns: Mapping[str, None], column: str, uri: str) -> None:
         )
 
 
-def _query(value: Any) -> str | None:
+def readable_query(value: Any) -> str | None:
     """People's queries may be one word; titles may not (titles.py)."""
     text = normalize(value)[:MAX_QUERY_CHARACTERS] if isinstance(value, str) else ""
     return text if words(text) else None
 
 
-def _key(value: Any) -> str:
-    return " ".join(words(normalize(value))) if isinstance(value, str) else ""
-
-
-def _number(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
     try:
         number = float(value)
     except (TypeError, ValueError):

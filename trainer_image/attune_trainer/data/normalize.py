@@ -24,6 +24,11 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
+def key(text: str) -> str:
+    """Equal for texts that differ in case, punctuation and white space alone."""
+    return " ".join(words(text))
+
+
 def is_wordy(text: str) -> bool:
     """At least two words. Texts of one word train nothing and have given NaN losses."""
     return next(islice(_WORD.finditer(text), 1, None), None) is not None

@@ -9,19 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from attune.contract import DatasetSummary, DataSpec, Layout, StageSpec
-from attune_trainer.data.archive import MAX_CONTENT_CHARACTERS, Archive, read_archive
-from attune_trainer.data.dedup import Distinct, distinct
-from attune_trainer.data.judgements import Judgements, read_feedback, read_labels
+from attune_trainer.data.archive import MAX_CONTENT_CHARACTERS
 from attune_trainer.data.negatives import Encode, Mining, Pool, mine
-from attune_trainer.data.pairs import PairSet, Queries, build, rejected
+from attune_trainer.data.novelty import new_pairs
+from attune_trainer.data.pairs import PairSet, build, count_unused
 from attune_trainer.data.records import Pair, Tally
 from attune_trainer.data.snapshot import Contents, Json, write_snapshot
+from attune_trainer.data.sources import Sources, read_sources, with_questions
 from attune_trainer.data.split import Split, split
-from attune_trainer.data.titles import strong
-from attune_trainer.errors import BadConfig, InsufficientData
+from attune_trainer.errors import InsufficientData
 
 Report = Callable[[float], None]
 EncodeFactory = Callable[[], Encode]
+
+DOUBTED = frozenset({"archive", "synthetic"})
+"""Sources that nobody vouches for: a pair of theirs whose document neither ranking finds is dropped. People are believed."""
 
 
 def prepare(spec: StageSpec, *, encode_factory: EncodeFactory, report: Report) -> DatasetSummary:
@@ -30,47 +32,43 @@ def prepare(spec: StageSpec, *, encode_factory: EncodeFactory, report: Report) -
     Raises BadData and InsufficientData (final), BadConfig (final), StoreUnavailable (retried).
     """
     tally = Tally()
-    sources = _read(spec.data, tally, report)
+    sources = read_sources(spec.data, tally, report)
     config = spec.config
     parts = split(
         sources.distinct.documents,
-        sources.queries.queryable,
+        sources.queryable,
         ratio=config.split_ratio,
         seed=config.seed,
         reserved={judgement.doc_id for judgement in sources.queries.evaluation if judgement.grade > 0},
     )
+    paired = 60 if spec.data.synthetic else 35
+    sources = with_questions(spec, sources, parts, tally, lambda share: report(30 + (paired - 30) * share))
     pairs = build(parts, sources.queries, tally)
     _require_enough(spec.data, pairs, tally, sources)
-    report(35)
-    mined_with = _MinedWith(encode_factory, tally, lambda share: report(35 + 60 * share))
+    report(paired)
+    mined_with = _MinedWith(encode_factory, tally, lambda share: report(paired + (95 - paired) * share))
     pairs, mining = _with_negatives(spec, parts, pairs, sources, mined_with)
     _require_enough(spec.data, pairs, tally, sources)
+    if spec.data.min_examples:
+        mining |= {"labelledNegatives": count_unused(sources.queries, pairs, parts.train, tally)}
     facts = _facts(spec, sources, parts, pairs, tally) | {"mining": mining}
     contents = Contents(pairs.train, pairs.validation, sources.distinct.documents, pairs.held_out, facts)
     layout = Layout(spec.storage, spec.owner.namespace, spec.retriever)
     snapshot = write_snapshot(contents, layout.datasets)
+    new = new_pairs(pairs.train, spec.last_trained) if spec.data.min_examples else None
     report(100)
     return DatasetSummary(
         uri=snapshot.uri,
         digest=snapshot.digest,
         examples=len(pairs.train),
+        new_pairs=new,
+        cost_usd=sources.cost_usd,
         validation_examples=len(pairs.validation),
         held_out_queries=len({judgement.query_id for judgement in pairs.held_out}),
         documents=len(sources.distinct.documents),
         by_source=_by_source(pairs.train),
         dropped_by_reason=tally.by_reason(),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Sources:
-    """All that was read, without duplicates."""
-
-    archive: Archive
-    distinct: Distinct
-    queries: Queries
-    weak_titles: dict[str, int]
-    inputs: dict[str, Judgements]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,44 +80,27 @@ class _MinedWith:
     report: Report
 
 
-def _read(data: DataSpec, tally: Tally, report: Report) -> _Sources:
-    if data.archive is None:
-        raise BadConfig(
-            "data.archive is not set: prepare needs the articles, they are the corpus", reason="SourceNotDefined"
-        )
-    only_evaluated = data.evaluation is not None and data.min_examples == 0
-    needs_title = not (data.labels or data.feedback or only_evaluated)
-    archive = read_archive(data.archive, tally, needs_title=needs_title)
-    report(10)
-    unlike = distinct(archive.documents, tally, lambda share: report(10 + 20 * share))
-    titled, weak = strong(unlike.documents, tally)
-    labels = read_labels(data.labels, unlike.kept_id, "labels", tally) if data.labels else Judgements()
-    tested = read_labels(data.evaluation.uri, unlike.kept_id, "evaluation", tally) if data.evaluation else Judgements()
-    rated = read_feedback(data.feedback, unlike.documents, unlike.kept_id, tally) if data.feedback else Judgements()
-    queries = Queries(titled, (*labels.items, *rated.items), tested.items)
-    return _Sources(archive, unlike, queries, weak, {"labels": labels, "evaluation": tested, "feedback": rated})
-
-
 def _with_negatives(
-    spec: StageSpec, parts: Split, pairs: PairSet, sources: _Sources, mined_with: _MinedWith
+    spec: StageSpec, parts: Split, pairs: PairSet, sources: Sources, mined_with: _MinedWith
 ) -> tuple[PairSet, Json]:
-    """Negatives for both training sides, from the documents of the training side alone; suspect title pairs go."""
+    """Negatives for both training sides, from the documents of the training side alone; suspect pairs of DOUBTED sources go."""
     wanted = spec.config.hard_negatives
     if wanted.per_query == 0 or spec.data.min_examples == 0 or not pairs.train:
         return pairs, {}
-    pool = Pool(parts.train, sources.distinct, sources.queries.positives(), rejected(sources.queries.judged))
+    pool = Pool(parts.train, sources.distinct, sources.queries.positives(), sources.queries.rejected())
     mining = Mining(wanted.per_query, wanted.relative_margin, spec.config.query_prompt, spec.config.document_prompt)
     mined = mine([*pairs.train, *pairs.validation], pool, mined_with.encode_factory(), mining, mined_with.report)
-    suspect = {number for number in mined.suspect if mined.pairs[number].source == "archive"}
+    suspect = {number for number in mined.suspect if mined.pairs[number].source in DOUBTED}
     for number in sorted(suspect):
-        mined_with.tally.drop("suspectPair", f"{mined.pairs[number].doc_id}: {mined.pairs[number].query[:80]}")
+        pair = mined.pairs[number]
+        mined_with.tally.of(pair.source).drop("suspectPair", f"{pair.doc_id}: {pair.query[:80]}")
     border = len(pairs.train)
     train = [pair for number, pair in enumerate(mined.pairs[:border]) if number not in suspect]
     counts = {"negatives": sum(len(pair.neg_ids) for pair in train), "leftOutAsPossiblePositives": mined.above_line}
     return PairSet(train, mined.pairs[border:], pairs.held_out), counts
 
 
-def _require_enough(data: DataSpec, pairs: PairSet, tally: Tally, sources: _Sources) -> None:
+def _require_enough(data: DataSpec, pairs: PairSet, tally: Tally, sources: Sources) -> None:
     """InsufficientData with the numbers of what was kept and what was dropped."""
     kept = ", ".join(f"{source} {number}" for source, number in _by_source(pairs.train).items()) or "none"
     weak = ", ".join(f"{kind} {count}" for kind, count in sources.weak_titles.items())
@@ -138,12 +119,10 @@ def _require_enough(data: DataSpec, pairs: PairSet, tally: Tally, sources: _Sour
         )
 
 
-def _facts(spec: StageSpec, sources: _Sources, parts: Split, pairs: PairSet, tally: Tally) -> Json:
+def _facts(spec: StageSpec, sources: Sources, parts: Split, pairs: PairSet, tally: Tally) -> Json:
     """The manifest: what went in, what shaped it, what came out. No address, no time: equal data has equal bytes."""
-    inputs = {"archive": {"digest": sources.archive.digest, "rows": sources.archive.rows}}
-    inputs |= {name: {"digest": read.digest, "rows": read.rows} for name, read in sources.inputs.items() if read.digest}
     return {
-        "inputs": inputs,
+        "inputs": sources.inputs,
         "settings": _settings(spec),
         "split": {
             "by": parts.by,
@@ -159,9 +138,11 @@ def _facts(spec: StageSpec, sources: _Sources, parts: Split, pairs: PairSet, tal
             "documents": len(sources.distinct.documents),
             "bySource": _by_source(pairs.train),
             "droppedByReason": tally.by_reason(),
+            "droppedBySource": tally.by_source(),
             "weakTitles": sources.weak_titles,
             "articlesCut": sources.archive.cut,
         },
+        **({"synthetic": sources.synthetic} if sources.synthetic else {}),
         "firstDropped": dict(sorted(tally.examples.items())),
     }
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -19,12 +19,13 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Somebody said that `doc_id` answers `query` (grade > 0) or does not (grade 0)."""
+    """Somebody said that `doc_id` answers `query` (grade > 0) or does not (grade 0). `weight`, 0..1: how sure that is."""
 
     query: str
     doc_id: str
     grade: float
     source: str
+    weight: float = 1.0
 
     @property
     def query_id(self) -> str:
@@ -77,25 +78,38 @@ WAYS_OUT = {
     "emptyContent": "Name the column of the texts in archive.fields.content",
     "weakTitle": "Add labels, or titles that say what an article is about",
     "unknownDocument": "Name articles by the ids that the archive has",
+    "ratingOutOfRange": "Correct feedback.minRating and feedback.maxRating, or the column feedback.fields.rating",
+    "badRating": "Name the column of the ratings in feedback.fields.rating",
+    "unparsable": "Take another language model for data.synthetic.llm, one that can answer in JSON",
 }
 """What helps against a cause that leaves too little, by the name it is counted under."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What was left out, by reason, and where the first few of each were."""
+    """What was left out, by reason and by source, and where the first few of each reason were."""
 
+    source: str = "archive"
     dropped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    sources: dict[str, Counter[str]] = field(default_factory=dict)
 
-    def drop(self, reason: str, where: str = "") -> None:
-        self.dropped[reason] += 1
+    def of(self, source: str) -> "Tally":
+        """The same tally, for what another source gives."""
+        return replace(self, source=source)
+
+    def drop(self, reason: str, where: str = "", count: int = 1) -> None:
+        self.dropped[reason] += count
+        self.sources.setdefault(self.source, Counter())[reason] += count
         seen = self.examples.setdefault(reason, [])
         if where and len(seen) < 5:
             seen.append(where)
 
     def by_reason(self) -> dict[str, int]:
         return dict(sorted(self.dropped.items()))
+
+    def by_source(self) -> dict[str, dict[str, int]]:
+        return {source: dict(sorted(counts.items())) for source, counts in sorted(self.sources.items())}
 
     def way_out(self, more_than: int = 0) -> str:
         """What helps against the most frequent cause, and where it is seen first; empty where it took too few, or none is known."""

@@ -1,7 +1,8 @@
 """Rows of a jsonl, csv or parquet file as dictionaries, with line numbers. Called by archive.py and judgements.py.
 
 Lines are read one at a time, so memory holds what is kept and not the file. A few broken lines are dropped and counted;
-more than 5% mean that the file is not what it was said to be. gzip is recognised by its first bytes.
+more than 5% mean that the file is not what it was said to be. gzip is recognised by its first bytes. A file that is written to
+meanwhile is noticed.
 """
 
 import csv
@@ -19,12 +20,13 @@ from typing import IO, Any
 from attune.contract.stage import DataFormat
 from attune_retrieval import store
 from attune_trainer.data.records import Tally
-from attune_trainer.errors import BadData
+from attune_trainer.errors import BadData, StoreUnavailable
 
 Row = dict[str, Any]
 
 BROKEN_SHARE = 0.05
 """More broken lines than this share of all lines end the stage."""
+_LOOKED_EVERY = 4096
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _UTF8_MARK = b"\xef\xbb\xbf"
 _PARQUET = b"PAR1"
@@ -47,9 +49,13 @@ class RowFile:
         """(line number, row). Raises BadData for a file that is empty, or broken in more than a few lines."""
         read = {"jsonl": self._jsonl, "csv": self._csv, "parquet": self._parquet}[self.format]
         try:
+            size = self.path.stat().st_size
             for number, row in read():
                 self.columns |= dict.fromkeys(row)
                 yield number, row
+                # Or a file that grows faster than it is read would have no end.
+                if self.lines % _LOOKED_EVERY == 0 and self.path.stat().st_size != size:
+                    raise BadData(f"{self.uri}: not the file that was opened", reason="BrokenFile")
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise BadData(
                 f"{self.uri}: the gzip data breaks off or is damaged: {error}", reason="BrokenFile"
@@ -165,15 +171,36 @@ class RowFile:
 
 @contextmanager
 def open_rows(uri: str, format_: DataFormat, tally: Tally) -> Iterator[RowFile]:
-    """The file at `uri`, downloaded first where it is not local."""
-    with store.local_copy(uri) as path:
-        with path.open("rb") as file:
-            start = file.read(4)
-        if start == _PARQUET and format_ != "parquet":
-            raise BadData(
-                f"{uri}: this is a parquet file, but format says {format_}; set format: parquet", reason="WrongFormat"
-            )
-        yield RowFile(uri, format_, path, tally)
+    """The file at `uri`, downloaded first where it is not local.
+
+    StoreUnavailable(SourceChanged), which is retried, where the file is another one at the end than it was at the beginning: what was
+    read is of no state it ever had, also where it looks like bad data.
+    """
+    before = store.fingerprint(uri)
+    try:
+        with store.local_copy(uri) as path:
+            with path.open("rb") as file:
+                start = file.read(4)
+            if start == _PARQUET and format_ != "parquet":
+                raise BadData(
+                    f"{uri}: this is a parquet file, but format says {format_}; set format: parquet",
+                    reason="WrongFormat",
+                )
+            yield RowFile(uri, format_, path, tally)
+    except BadData as error:
+        _require_unchanged(uri, before, error)
+        raise
+    _require_unchanged(uri, before, None)
+
+
+def _require_unchanged(uri: str, before: str, cause: BadData | None) -> None:
+    after = store.fingerprint(uri)
+    if after != before:
+        raise StoreUnavailable(
+            f"{uri}: the file changed while it was read ({before} → {after}); write a new file and rename it once it is whole; "
+            "the next attempt reads it anew",
+            reason="SourceChanged",
+        ) from cause
 
 
 @contextmanager

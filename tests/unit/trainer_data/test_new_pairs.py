@@ -1,0 +1,67 @@
+"""What is new since the snapshot that was last trained on."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from attune.contract import ArtifactRef, FeedbackSource
+from attune_trainer.data.prepare import prepare
+
+
+@pytest.fixture
+def prepared(spec, no_encoder):
+    def run(archive, last=None, **data):
+        reference = last and ArtifactRef(name="emb-v2", uri=last.uri, digest=last.digest)
+        asked = spec(archive, **data).model_copy(update={"last_trained": reference})
+        return prepare(asked, encode_factory=no_encoder, report=lambda _: None)
+
+    return run
+
+
+def test_without_an_earlier_snapshot_everything_is_new(articles, jsonl, prepared):
+    summary = prepared(jsonl(articles(60)))
+    assert summary.new_pairs == summary.examples == 50
+
+
+def test_the_same_data_again_has_nothing_new_and_is_the_same_snapshot(articles, jsonl, prepared):
+    archive = jsonl(articles(60))
+    first = prepared(archive)
+    again = prepared(archive, first)
+    assert (again.new_pairs, again.digest) == (0, first.digest)
+
+
+def test_new_articles_changed_texts_and_new_feedback_are_new(articles, jsonl, prepared):
+    """Undated: an article keeps its side when others are added."""
+    rows = articles(200, dated=False)
+    first = prepared(jsonl(rows))
+    changed = [{**row, "content": row["content"] + " And more."} if n < 20 else row for n, row in enumerate(rows)]
+    rated = [
+        {"query": f"question number {n}", "documentId": row["id"], "rating": 5} for n, row in enumerate(rows[50:60])
+    ]
+    feedback = FeedbackSource(uri=jsonl(rated, "feedback.jsonl"))
+    more = prepared(
+        jsonl([*changed, *articles(30, seed=9, start=900, dated=False)], "more.jsonl"), first, feedback=feedback
+    )
+    grown = more.examples - first.examples
+    assert 0 < grown < more.new_pairs <= 60
+    assert more.new_pairs == pytest.approx(grown + 20 * first.examples / 200, abs=6)
+
+
+def test_only_the_held_out_set_is_asked_for_and_nothing_is_new(articles, jsonl, prepared):
+    assert prepared(jsonl(articles(30)), min_examples=0).new_pairs is None
+
+
+@pytest.mark.parametrize("harm", ["gone", "changed"])
+def test_where_the_earlier_snapshot_is_gone_or_damaged_nobody_knows(articles, jsonl, prepared, harm, caplog):
+    first = prepared(jsonl(articles(60)))
+    folder = Path(first.uri.removeprefix("file://"))
+    if harm == "gone":
+        folder.rename(folder.with_name("elsewhere"))
+    else:
+        (folder / "train.jsonl").write_text((folder / "train.jsonl").read_text().replace("a", "b"))
+    summary = prepared(jsonl(articles(80), "more.jsonl"), first)
+    assert summary.new_pairs is None
+    assert summary.examples > 0
+    assert "what is new cannot be told" in caplog.text
+    shutil.rmtree(folder.parent)
