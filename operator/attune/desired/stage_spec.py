@@ -51,6 +51,8 @@ def training_config(seen: SeenTrainingJob, retriever: Retriever) -> TrainingConf
         early_stopping_patience=spec.validation.early_stopping_patience,
         min_improvement=spec.validation.min_improvement,
         method=hyper.method,
+        lora=hyper.lora,
+        matryoshka_dimensions=hyper.matryoshka_dimensions,
         loss=hyper.loss,
         epochs=hyper.epochs,
         batch_size=hyper.batch_size,
