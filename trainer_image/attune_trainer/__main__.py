@@ -63,6 +63,10 @@ def prepare_command(spec: SpecOption = SPEC) -> None:
 @app.command("train")
 def train_command(spec: SpecOption = SPEC) -> None:
     """Train on a snapshot, from the last checkpoint where there is one, and export the artifact."""
+    from attune_trainer.launching import Group, run_together
+
+    if group := Group.told(os.environ):
+        raise typer.Exit(int(run_together(group, Stage.TRAIN, spec)))
     _run_stage(Stage.TRAIN, spec)
 
 
