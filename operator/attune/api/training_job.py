@@ -90,8 +90,8 @@ class Hyperparameters(ApiModel):
 
     method: Literal["full", "queryOnly", "lora"] = Field(
         "full",
-        description="full: all weights. queryOnly: document vectors stay as they are, so the index stays valid. "
-        "lora: low-rank adapters, merged at the end.",
+        description="full: all weights. queryOnly: document vectors stay as they are, so the index stays valid; starts from the "
+        "active version, unless baseModel is set. lora: low-rank adapters, merged at the end.",
     )
     lora: Lora | None = Field(
         None, description="Adapters of method lora; unset with that method: rank 16, alpha 32, dropout 0.05."
