@@ -19,6 +19,7 @@ from attune_trainer.signals import Termination
 from tiny_bert import sentences
 
 MakeSpec = Callable[..., StageSpec]
+SpecsFrom = Callable[[Path, Path], MakeSpec]
 TEXTS = [text for _, text in sentences()[:30]]
 QUERIES = [query for query, _ in sentences()[:30]]
 
@@ -51,13 +52,11 @@ def vectors(folder: Path, role: Any, texts: list[str]) -> Any:
 
 @pytest.fixture(scope="session")
 def queries_trained(
-    tmp_path_factory: pytest.TempPathFactory, imported: tuple[MakeSpec, StageResult], tiny_model: Path
+    tmp_path_factory: pytest.TempPathFactory, imported: tuple[MakeSpec, StageResult], specs_from: SpecsFrom
 ) -> tuple[MakeSpec, StageResult]:
     """Trained from the imported version, whose vectors are in the index; made once, never changed."""
-    from conftest import spec_maker
-
-    make = spec_maker(tmp_path_factory.mktemp("queries"), made(imported[1]))
-    result = done(make(Stage.TRAIN, method="queryOnly", epochs=12, learning_rate=1e-3)).result
+    make = specs_from(tmp_path_factory.mktemp("queries"), made(imported[1]))
+    result = done(make(Stage.TRAIN, method="queryOnly", epochs=4, learning_rate=1e-3)).result
     assert result.succeeded, result.message
     return make, result
 
@@ -172,12 +171,10 @@ def test_damage_to_the_side_for_documents_is_found(
 
 
 def test_queries_go_on_from_a_version_of_two_sides(
-    queries_trained: tuple[MakeSpec, StageResult], tmp_path: Path
+    queries_trained: tuple[MakeSpec, StageResult], tmp_path: Path, specs_from: SpecsFrom
 ) -> None:
-    from conftest import spec_maker
-
     base = made(queries_trained[1])
-    result = done(spec_maker(tmp_path, base)(Stage.TRAIN, method="queryOnly", epochs=1)).result
+    result = done(specs_from(tmp_path, base)(Stage.TRAIN, method="queryOnly", epochs=1)).result
     folder = made(result)
     assert manifest.read(folder).embedding_space == manifest.read(base).embedding_space
     np.testing.assert_array_equal(vectors(folder, "document", TEXTS), vectors(base, "document", TEXTS))
@@ -187,19 +184,17 @@ def test_queries_go_on_from_a_version_of_two_sides(
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_one_model_for_both_sides_does_not_start_from_two(
-    queries_trained: tuple[MakeSpec, StageResult], tmp_path: Path, method: str
+    queries_trained: tuple[MakeSpec, StageResult], tmp_path: Path, method: str, specs_from: SpecsFrom
 ) -> None:
-    from conftest import spec_maker
-
-    refused = done(spec_maker(tmp_path, made(queries_trained[1]))(Stage.TRAIN, method=method))
+    refused = done(specs_from(tmp_path, made(queries_trained[1]))(Stage.TRAIN, method=method))
     assert (refused.exit_code, refused.result.reason) == (ExitCode.BAD_CONFIG, "TwoTowers")
     assert "method: queryOnly" in refused.result.message
 
 
-def test_another_prompt_for_documents_is_refused(imported: tuple[MakeSpec, StageResult], tmp_path: Path) -> None:
-    from conftest import spec_maker
-
-    make = spec_maker(tmp_path, made(imported[1]))
+def test_another_prompt_for_documents_is_refused(
+    imported: tuple[MakeSpec, StageResult], tmp_path: Path, specs_from: SpecsFrom
+) -> None:
+    make = specs_from(tmp_path, made(imported[1]))
     refused = done(make(Stage.TRAIN, method="queryOnly", document_prompt="the "))
     assert (refused.exit_code, refused.result.reason) == (ExitCode.BAD_CONFIG, "PromptDiffers")
 
