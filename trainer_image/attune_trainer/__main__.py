@@ -158,6 +158,9 @@ def run_command(  # noqa: PLR0913 - options of a command line
             help=f"Tokens kept. Default: {DEFAULTS.max_sequence_length}; {CPU['max_sequence_length']} without a GPU."
         ),
     ] = None,
+    method: Annotated[
+        Literal["full", "queryOnly", "lora"], typer.Option(help="All weights, the side for queries alone, or adapters.")
+    ] = "full",
     loss: Annotated[
         str, typer.Option(help="Or cachedMultipleNegativesRanking, or guided.")
     ] = "multipleNegativesRanking",
@@ -187,6 +190,7 @@ def run_command(  # noqa: PLR0913 - options of a command line
         "learning_rate": learning_rate,
         "warmup_steps": warmup_steps,
         "max_sequence_length": max_sequence_length,
+        "method": method,
         "loss": loss,
         "precision": precision,
         "seed": seed,

@@ -9,11 +9,10 @@ from attune.contract import (
     ModelType,
     Stage,
     StageSpec,
-    TrainingMetrics,
 )
 from attune_retrieval import store
 from attune_retrieval.reranking import OnnxReranker
-from attune_trainer import base_model, reranker_stages
+from attune_trainer import base_model, reranker_stages, towers
 from attune_trainer.encode import TorchEncoder
 from attune_trainer.errors import BadData
 from attune_trainer.snapshots import local_snapshot
@@ -120,18 +119,25 @@ def _train(work: Work) -> Outcome:
 
 
 def _import(work: Work) -> Outcome:
+    from attune_trainer.export import artifact
     from attune_trainer.export.artifact import Provenance
+    from attune_trainer.export.document_side import DocumentSide
 
     spec = work.spec
     target_of(spec)
     work.reporter.update(0)
     folder = work.base_folder()
-    model = base_model.load_untouched(spec.config, folder)
+    model, document = base_model.load_untouched(spec.config, folder), None
+    if towers.has_two(folder):
+        sides = towers.split(model)
+        model, document = sides.query, DocumentSide(sides.document, folder)
     work.reporter.update(30)
     provenance = Provenance(
         source="import", base_model=spec.config.base_model, license=base_model.licence(folder), config=spec.config
     )
-    summary = _publish(work, model, provenance, None)
+    summary = publish(
+        work, lambda named: artifact.write(model, work.scratch / "artifact", named, document), provenance, None
+    )
     return {"message": f"{spec.config.base_model} exported: {summary.dimensions} dimensions.", "model": summary}
 
 
@@ -155,12 +161,6 @@ def _adopt(work: Work) -> Outcome:
         embedding_space=found.embedding_space,
     )
     return {"message": f"{target.uri} is taken as it is: every file has the digest of its manifest.", "model": summary}
-
-
-def _publish(work: Work, model: Any, provenance: "Provenance", training: TrainingMetrics | None) -> ModelSummary:
-    from attune_trainer.export import artifact
-
-    return publish(work, lambda named: artifact.write(model, work.scratch / "artifact", named), provenance, training)
 
 
 def _index(work: Work) -> Outcome:

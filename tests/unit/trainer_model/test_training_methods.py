@@ -224,6 +224,16 @@ def test_a_base_without_a_manifest_gives_the_space_of_its_import(
     assert manifest.read(folder).embedding_space == manifest.read(made(imported[1])).embedding_space
 
 
+def test_a_version_of_two_sides_can_be_imported(
+    queries_trained: tuple[MakeSpec, StageResult], tmp_path: Path, specs_from: SpecsFrom
+) -> None:
+    base = made(queries_trained[1])
+    folder = made(done(specs_from(tmp_path, base)(Stage.IMPORT)).result)
+    assert manifest.read(folder).embedding_space == manifest.read(base).embedding_space
+    for role, texts in (("query", QUERIES), ("document", TEXTS)):
+        np.testing.assert_allclose(vectors(folder, role, texts), vectors(base, role, texts), atol=1e-5)
+
+
 def test_vectors_trained_to_be_cut_are_better_cut_than_others(make_spec: MakeSpec, tmp_path: Path) -> None:
     def cut_score(folder: Path, length: int) -> float:
         asked, texts = [query for query, _ in sentences()], [text for _, text in sentences()]
