@@ -6,6 +6,7 @@ from its last checkpoint. What torchrun would make of their exit codes is lost t
 
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -54,6 +55,8 @@ class Group:
 
 def run_together(group: Group, stage: Stage, spec: Path) -> ExitCode | int:
     """Run the stage in `group.processes` processes here, together with those of the other Pods; the exit code of the cause."""
+    # Until torchrun listens: the first process of a container ignores a SIGTERM that nobody answers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(ExitCode.INTERRUPTED)))
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

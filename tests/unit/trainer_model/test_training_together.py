@@ -24,7 +24,7 @@ from attune_trainer.signals import Termination
 from attune_trainer.train.world import World
 from tiny_bert import build_tiny_cross_encoder, build_tiny_model, sentences
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 MakeSpec = Callable[..., StageSpec]
 SpecsFrom = Callable[[Path, Path], MakeSpec]
 
@@ -134,7 +134,7 @@ def test_pods_that_are_asked_to_end_leave_a_checkpoint_from_which_one_process_go
 ) -> None:
     spec = specs_from(tmp_path, steady)(Stage.TRAIN, epochs=30, batch_size=8, learning_rate=1e-3)
     started = pods(spec, tmp_path, nodes=2, processes=1)
-    until = time.monotonic() + 300
+    until = time.monotonic() + 600
     while '"step":' not in logs(tmp_path) and time.monotonic() < until and started[0].poll() is None:
         time.sleep(0.2)
     for process in started:
