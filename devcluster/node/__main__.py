@@ -16,6 +16,7 @@ import aiohttp
 from devcluster.components import TOKEN_NODE, Layout
 from devcluster.node import claims, images, logs, register
 from devcluster.node.api import Api, ApiError, Thing, again
+from devcluster.node.hosts import Hosts
 from devcluster.node.pod import Pod
 
 
@@ -28,6 +29,7 @@ class Node:
         self._table = table
         self._pods: dict[str, Pod] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._hosts = Hosts(layout.home / "hosts")
         self._addresses = (f"127.{a}.{b}.{c}" for a in range(1, 255) for b in range(256) for c in range(1, 255))
 
     def find(self, namespace: str, name: str) -> Pod | None:
@@ -70,7 +72,8 @@ class Node:
             "hostIP": "127.0.0.1",
             "hostIPs": [{"ip": "127.0.0.1"}],
         }
-        started = Pod(self._api, pod, self._layout.pods / uid, self._table, addresses)
+        self._hosts.add(pod, address)
+        started = Pod(self._api, pod, self._layout.pods / uid, self._table, addresses, self._hosts.path)
         self._pods[uid] = started
         task = asyncio.create_task(started.run())
         self._tasks.add(task)

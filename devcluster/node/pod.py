@@ -24,14 +24,16 @@ GRACE_SECONDS = 30
 class Pod:
     """Runs as one task, `run()`; `changed()` tells it of a newer object."""
 
-    def __init__(self, api: Api, pod: Thing, root: Path, table: dict[str, images.Image], addresses: Thing) -> None:
+    def __init__(
+        self, api: Api, pod: Thing, root: Path, table: dict[str, images.Image], addresses: Thing, hosts: Path
+    ) -> None:
         self._api = api
         self.object = pod
         self.root = root
         self._deleted = asyncio.Event()
         self._dirty = asyncio.Event()
         self._around = Surroundings(
-            api, lambda: self.object, root, table, addresses, self._deleted, self._dirty, volumes={}
+            api, lambda: self.object, root, table, addresses, hosts, self._deleted, self._dirty, volumes={}
         )
         self.inits = [Container(self._around, c) for c in pod["spec"].get("initContainers") or []]
         self.containers = [Container(self._around, c) for c in pod["spec"]["containers"]]

@@ -16,6 +16,7 @@ from devcluster.node import images, probes, volumes
 from devcluster.node.api import Api, ApiError, Thing
 from devcluster.node.container import Process, Program, base_environment, message_of
 from devcluster.node.env import ConfigProblem, environment, expand
+from devcluster.node.hosts import names_of
 from devcluster.node.objects import Objects
 from devcluster.node.status import ContainerState, terminated
 
@@ -39,6 +40,7 @@ class Surroundings:
     root: Path
     table: dict[str, images.Image]
     addresses: Thing
+    hosts: Path
     deleted: asyncio.Event
     dirty: asyncio.Event
     volumes: dict[str, Path]
@@ -149,6 +151,8 @@ class Container:
         }
         argv = [*(spec.get("command") or image.entrypoint), *(spec.get("args") or [])]
         mounts = volumes.mounts(spec, pod, self._around.volumes, termination_log)
+        if names_of(pod):
+            mounts.append(volumes.Mount(self._around.hosts, "/etc/hosts", read_only=True))
         expanded = tuple(expand(a, env) for a in argv)
         return Program(expanded, env, tuple(_possible(mounts)), self.folder, spec.get("workingDir"))
 

@@ -79,6 +79,8 @@ def open_checked(
         raise BadData(
             f"{folder}: cannot be opened: {type(error).__name__}: {error}", reason=manifest.CORRUPT
         ) from error
+    if isinstance(model, OnnxEncoder):
+        model.rest()
     return Opened(model, described, manifest.sha256(folder / manifest.NAME))
 
 
@@ -86,7 +88,13 @@ def open_unverified(folder: Path, described: Manifest, *, threads: int | None = 
     """The model as the files say, right or not. For `open_verified`, and for the exporter that makes the golden answers."""
     if described.type is ModelType.RERANKER:
         return OnnxReranker(folder, max_length=described.max_sequence_length, threads=threads)
-    return OnnxEncoder(folder, prompts=described.prompts, max_length=described.max_sequence_length, threads=threads)
+    return OnnxEncoder(
+        folder,
+        prompts=described.prompts,
+        max_length=described.max_sequence_length,
+        threads=threads,
+        document_graph=described.document_graph,
+    )
 
 
 def _reproduces(folder: Path, model: OnnxEncoder | OnnxReranker, number: int, entry: dict[str, Any]) -> None:

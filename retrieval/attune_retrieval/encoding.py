@@ -1,5 +1,6 @@
 """Texts to unit vectors by the exported files: evaluation, indexing and serving alike, without torch."""
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
@@ -21,12 +22,27 @@ class Encoder(Protocol):
 
 
 class OnnxEncoder:
-    """tokenizer.json and onnx/model.onnx of an artifact. Prompts are put before each text by its role."""
+    """tokenizer.json and onnx/model.onnx of an artifact. Prompts are put before each text by its role.
 
-    def __init__(self, folder: Path, *, prompts: dict[str, str], max_length: int, threads: int | None = None) -> None:
+    Where documents have a graph of their own (`document_graph`) it is opened with the first of them: a replica that only answers
+    queries holds one model, not two.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        prompts: dict[str, str],
+        max_length: int,
+        threads: int | None = None,
+        document_graph: str | None = None,
+    ) -> None:
         from tokenizers import Tokenizer
 
         self.graph = Graph(folder, threads)
+        self._open_documents = (lambda: Graph(folder, threads, document_graph)) if document_graph else None
+        self._documents: Graph | None = None
+        self._opening = threading.Lock()
         self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         self.tokenizer.enable_truncation(max_length=max_length)
         self.tokenizer.no_padding()
@@ -35,12 +51,33 @@ class OnnxEncoder:
 
     def tokenize(self, texts: Sequence[str], role: Role) -> list[Tokens]:
         """Token ids of each text with its prompt, cut at the model's window."""
-        prompt = self.prompts.get(role, "")
-        return [Tokens(encoding.ids) for encoding in self.tokenizer.encode_batch([prompt + text for text in texts])]
+        prompt, document = self.prompts.get(role, ""), role == "document" and self._open_documents is not None
+        found = self.tokenizer.encode_batch([prompt + text for text in texts])
+        return [Tokens(encoding.ids, document=document) for encoding in found]
 
     def run(self, batch: Sequence[Tokens]) -> Vectors:
-        """Unit vectors of one batch, shape (len(batch), dimensions)."""
-        return self.graph.run(batch)
+        """Unit vectors of one batch, shape (len(batch), dimensions); queries and documents may be mixed."""
+        documents = [n for n, tokens in enumerate(batch) if tokens.document]
+        if not documents:
+            return self.graph.run(batch)
+        of_documents = self._document_graph().run([batch[n] for n in documents])
+        if len(documents) == len(batch):
+            return of_documents
+        queries = [n for n, tokens in enumerate(batch) if not tokens.document]
+        found = np.empty((len(batch), of_documents.shape[1]), dtype=np.float32)
+        found[documents], found[queries] = of_documents, self.graph.run([batch[n] for n in queries])
+        return found
+
+    def rest(self) -> None:
+        """Give back what only documents need; it is opened again with the next of them."""
+        self._documents = None
+
+    def _document_graph(self) -> Graph:
+        with self._opening:
+            if self._documents is None:
+                assert self._open_documents is not None
+                self._documents = self._open_documents()
+            return self._documents
 
     def encode(self, texts: Sequence[str], role: Role, advance: Advance | None = None) -> Vectors:
         """As `Encoder.encode`; batches by length."""

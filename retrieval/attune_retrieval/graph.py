@@ -27,6 +27,8 @@ class Tokens:
 
     ids: Sequence[int]
     types: Sequence[int] = ()
+    document: bool = False
+    """To be embedded by the graph for documents, where the model has one of its own."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,9 +63,9 @@ def batches_by_length(
 
 
 class Graph:
-    """`onnx/model.onnx` of an artifact, as a session. Not verified here: that is `artifact.open_verified`."""
+    """A graph of an artifact (`onnx/model.onnx`), as a session. Not verified here: that is `artifact.open_verified`."""
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, threads: int | None = None, file: str = MODEL_FILE) -> None:
         import onnxruntime  # type: ignore[import-untyped]
 
         options = onnxruntime.SessionOptions()
@@ -75,7 +77,7 @@ class Graph:
         options.log_severity_level = 3
         there = onnxruntime.get_available_providers()
         providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there]
-        self._session = onnxruntime.InferenceSession(str(folder / MODEL_FILE), options, providers=providers)
+        self._session = onnxruntime.InferenceSession(str(folder / file), options, providers=providers)
         self._inputs = {value.name for value in self._session.get_inputs()}
         self._output = self._session.get_outputs()[0].name
 

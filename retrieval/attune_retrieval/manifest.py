@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from attune.contract import Contract, ModelType, TrainingConfig
+from attune.contract import Contract, Dimensions, ModelType, TrainingConfig
 from attune_retrieval.errors import BadData
 
 NAME = "manifest.json"
@@ -37,7 +37,15 @@ class Manifest(Contract):
     pooling: str | None = Field(None, description="Pooling of an embedding model; absent for rerankers.")
     normalized: bool = True
     prompts: dict[str, str] = Field(default_factory=dict)
-    embedding_space: str | None = Field(None, description="Digest of weights, pooling, normalization and prompts.")
+    embedding_space: str | None = Field(
+        None, description="Digest of weights, pooling, normalization and prompts of what embeds documents."
+    )
+    document_graph: str | None = Field(
+        None, description="Graph that embeds documents, where onnx/model.onnx is for queries only (method queryOnly)."
+    )
+    matryoshka_dimensions: Dimensions | None = Field(
+        None, description="Lengths below `dimensions` that its vectors were trained to be cut to."
+    )
     version: str | None = Field(None, description="Name of the ModelVersion it was made for.")
     dataset_digest: str | None = None
     config: TrainingConfig | None = None

@@ -15,6 +15,7 @@ from attune_retrieval.graph import Floats
 from attune_retrieval.index import Hit
 from attune_serving.asking import Asking, Patience, text_of
 from attune_serving.assign import Assignment, assign
+from attune_serving.cutting import cut, lengths_of, shortened
 from attune_serving.forms import ACTIVE, EmbeddingsForm, RerankForm, SearchForm
 from attune_serving.guarding import Guarding, Guards, Turn
 from attune_serving.refusals import Refused, not_ready
@@ -72,12 +73,13 @@ class Answering:
         asked = form.texts[0] if form.role == "query" and len(form.texts) == 1 else None
         by = self._assigned(serving, ModelType.EMBEDDING, form.model, asked)
         turn = self._turn(serving, ModelType.EMBEDDING, form.model, by)
-        if turn.spare is not None and form.role == "document" and not _same_space(turn.loaded, turn.spare):
+        shortened(turn.loaded, form.dimensions)
+        if turn.spare is not None and not _may_stand_in(turn.loaded, turn.spare, form):
             turn = replace(turn, spare=None)
 
         async def ask(loaded: Loaded, patience: Patience) -> tuple[Floats, int, str | None]:
             vectors, tokens = await self.asking.vectors(loaded, form.texts, form.role, patience)
-            return vectors, tokens, loaded.model.version.collection
+            return cut(vectors, shortened(loaded, form.dimensions)), tokens, loaded.model.version.collection
 
         with turn.held():
             (vectors, tokens, collection), by = await self.guarding.answer(turn, ask)
@@ -188,6 +190,12 @@ class Answering:
         order = np.argsort(-scores, kind="stable")
         best = [Hit(h.id, float(scores[n]), h.title, h.content, h.published_at) for n in order for h in (seen[n],)]
         return [*best, *hits[len(seen) :]], by
+
+
+def _may_stand_in(one: Loaded, other: Loaded, form: EmbeddingsForm) -> bool:
+    """Whether the other's answer is of use: documents go into an index, so that they must be of the same space."""
+    lengths = form.dimensions is None or form.dimensions in lengths_of(other)
+    return lengths and (form.role == "query" or _same_space(one, other))
 
 
 def _same_space(one: Loaded, other: Loaded) -> bool:

@@ -29,6 +29,8 @@ class EmbeddingsForm:
     model: str
     role: Role
     encoding: Literal["float", "base64"]
+    dimensions: int | None = None
+    """To how many numbers vectors are cut; None: whole ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,6 @@ def embeddings(body: Json, limits: Settings) -> EmbeddingsForm:
         raise invalid("input", "give a text, or a list of texts")
     if any(isinstance(t, int | list) and not isinstance(t, bool) for t in texts):
         raise invalid("input", "tokens are not taken, only texts; in LangChain set check_embedding_ctx_length=False")
-    if body.get("dimensions") is not None:
-        raise invalid("dimensions", "vectors cannot be shortened: no version here was trained for it (Matryoshka)")
     said = _choice(body, "input_type", {"query", "document", "search_query", "search_document"}, "document")
     encoding = _choice(body, "encoding_format", {"float", "base64"}, "float")
     return EmbeddingsForm(
@@ -80,6 +80,7 @@ def embeddings(body: Json, limits: Settings) -> EmbeddingsForm:
         model=_model(body),
         role="query" if said in {"query", "search_query"} else "document",
         encoding="base64" if encoding == "base64" else "float",
+        dimensions=_number(body, "dimensions", 0, 1, 65_536) or None,
     )
 
 

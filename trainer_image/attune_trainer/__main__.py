@@ -63,6 +63,10 @@ def prepare_command(spec: SpecOption = SPEC) -> None:
 @app.command("train")
 def train_command(spec: SpecOption = SPEC) -> None:
     """Train on a snapshot, from the last checkpoint where there is one, and export the artifact."""
+    from attune_trainer.launching import Group, run_together
+
+    if group := Group.told(os.environ):
+        raise typer.Exit(int(run_together(group, Stage.TRAIN, spec)))
     _run_stage(Stage.TRAIN, spec)
 
 
@@ -170,6 +174,9 @@ def run_command(  # noqa: PLR0913 - options of a command line
             help=f"Tokens kept. Default: {DEFAULTS.max_sequence_length}; {CPU['max_sequence_length']} without a GPU."
         ),
     ] = None,
+    method: Annotated[
+        Literal["full", "queryOnly", "lora"], typer.Option(help="All weights, the side for queries alone, or adapters.")
+    ] = "full",
     loss: Annotated[
         str, typer.Option(help="Or cachedMultipleNegativesRanking, or guided.")
     ] = "multipleNegativesRanking",
@@ -199,6 +206,7 @@ def run_command(  # noqa: PLR0913 - options of a command line
         "learning_rate": learning_rate,
         "warmup_steps": warmup_steps,
         "max_sequence_length": max_sequence_length,
+        "method": method,
         "loss": loss,
         "precision": precision,
         "seed": seed,

@@ -171,7 +171,10 @@ def declared_prompts(folder: Path) -> dict[str, str]:
 
 def position_limit(model: "SentenceTransformer") -> int | None:
     """The most tokens the architecture can take; None where it has no such limit."""
-    config = getattr(getattr(model[0], "auto_model", None), "config", None)
+    first: Any = model[0]
+    if hasattr(first, "sub_modules"):  # a side for queries and one for documents, of the same architecture (`towers`)
+        first = next(iter(first.sub_modules.values()))[0]
+    config = getattr(getattr(first, "auto_model", None), "config", None)
     limit = getattr(config, "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0:
         return None

@@ -6,6 +6,8 @@ StageError             (attune_retrieval.errors.RetrievalError)
 ├── BadConfig          final   a setting or a model that cannot work
 ├── Diverged           final   training gave NaN or collapsed vectors
 ├── StoreUnavailable   retried storage or network did not answer
+├── PeerLost           retried another process of the same training ended
+├── Stalled            retried training made no progress
 └── Interrupted        retried SIGTERM: a checkpoint was written
 """
 
@@ -13,7 +15,17 @@ from attune.contract import ExitCode
 from attune_retrieval.errors import BadConfig, BadData, StoreUnavailable
 from attune_retrieval.errors import RetrievalError as StageError
 
-__all__ = ["BadConfig", "BadData", "Diverged", "InsufficientData", "Interrupted", "StageError", "StoreUnavailable"]
+__all__ = [
+    "BadConfig",
+    "BadData",
+    "Diverged",
+    "InsufficientData",
+    "Interrupted",
+    "PeerLost",
+    "StageError",
+    "Stalled",
+    "StoreUnavailable",
+]
 
 
 class InsufficientData(BadData):
@@ -22,6 +34,14 @@ class InsufficientData(BadData):
 
 class Diverged(StageError):
     exit_code = ExitCode.TRAINING_DIVERGED
+
+
+class PeerLost(StageError):
+    """What the lost one says is the cause; this says only that it is gone."""
+
+
+class Stalled(StageError):
+    """Nothing happened for too long."""
 
 
 class Interrupted(StageError):

@@ -1,24 +1,29 @@
 """What the stages train, import and evaluate do for rerankers. The others are the same for both types. Called by `stages`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attune.contract import Stage, StageSpec
 from attune_retrieval.encoding import OnnxEncoder
+from attune_retrieval.reranking import OnnxReranker
 from attune_trainer import base_model, cross_encoder
 from attune_trainer.errors import BadConfig
 from attune_trainer.snapshots import local_snapshot
 from attune_trainer.stage_work import (
     Outcome,
     Work,
-    checkpoints_uri,
     evaluated_message,
     fetched,
     opened,
+    provenance_of,
     publish,
+    surroundings,
     target_of,
     trained_message,
 )
+
+if TYPE_CHECKING:
+    from attune_trainer.export.artifact import Provenance, Written
 
 Encode = Callable[[Sequence[str]], Any]
 
@@ -47,10 +52,11 @@ def _configured(spec: StageSpec, **changes: Any) -> StageSpec:
 
 
 def _train(work: Work) -> Outcome:
-    from attune_trainer.export.artifact import Provenance
+    from attune_retrieval.artifact import open_unverified
     from attune_trainer.export.reranker import write_reranker
-    from attune_trainer.train.checkpoints import Checkpoints
+    from attune_trainer.train.proof import prove
     from attune_trainer.train.reranker import refuse_unsupported_reranking, train_reranker
+    from attune_trainer.train.reranker_validation import look
 
     spec = work.spec
     refuse_unsupported_reranking(spec.config)
@@ -58,20 +64,18 @@ def _train(work: Work) -> Outcome:
     work.reporter.update(0)
     snapshot = local_snapshot(spec.dataset, work.scratch)
     base = work.base_folder()
-    from attune_trainer.train.watch import Surroundings
+    trained = train_reranker(spec.config, snapshot, base, work.scratch, surroundings(work))
+    if not work.world.first:
+        return {"message": f"process {work.world.rank} of {work.world.size}: {trained_message(trained.metrics)}"}
 
-    around = Surroundings(work.reporter, work.termination, Checkpoints(checkpoints_uri(spec), spec.digest()))
-    trained = train_reranker(spec.config, snapshot, base, work.scratch, around)
-    provenance = Provenance(
-        source="training",
-        base_model=spec.config.base_model,
-        license=base_model.licence(base),
-        dataset_digest=spec.dataset.digest if spec.dataset else None,
-        config=spec.config,
-    )
-    summary = publish(
-        work, lambda named: write_reranker(trained.model, work.scratch / "artifact", named), provenance, trained.metrics
-    )
+    def write(named: "Provenance") -> "Written":
+        written = write_reranker(trained.model, work.scratch / "artifact", named)
+        exported = open_unverified(written.folder, written.manifest)
+        assert isinstance(exported, OnnxReranker)
+        prove(trained.metrics, lambda: look(exported.score, trained.held_out, lambda: None))
+        return written
+
+    summary = publish(work, write, provenance_of(spec, base), trained.metrics)
     head = " The base model had no scoring head; a new one was trained." if trained.fresh_head else ""
     return {"message": trained_message(trained.metrics) + head, "model": summary}
 

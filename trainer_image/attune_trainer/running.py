@@ -8,28 +8,32 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from attune.contract import ExitCode, Stage, StageResult, StageSpec
+from attune.contract import ExitCode, Progress, Stage, StageResult, StageSpec
 from attune.contract.layout import join
 from attune_retrieval import store
 from attune_trainer import stages
-from attune_trainer.errors import BadConfig, Interrupted, StageError, StoreUnavailable
+from attune_trainer.errors import BadConfig, Interrupted, PeerLost, StageError, Stalled, StoreUnavailable
 from attune_trainer.indexing.shards import shard_of
 from attune_trainer.reporting import Emit, Reporter, print_progress
 from attune_trainer.signals import Termination
 from attune_trainer.stage_work import Work, layout_of
+from attune_trainer.train.world import ALONE, World, joined, told_world
 
 log = logging.getLogger(__name__)
 TERMINATION_LOG = "/dev/termination-log"
+LAST_WORDS_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,8 @@ def run_from_file(stage: Stage, path: Path) -> ExitCode:
             ended = Ended(_failure(stage, digest, error.reason, str(error), started), error.exit_code)
         else:
             ended = run(spec, termination)
-    _leave_message(ended.result)
+    if told_world().first or not ended.result.succeeded:
+        _leave_message(ended.result)
     log.log(
         logging.INFO if ended.result.succeeded else logging.ERROR, "%s: %s", ended.result.reason, ended.result.message
     )
@@ -63,13 +68,18 @@ def run_from_file(stage: Stage, path: Path) -> ExitCode:
 def run(spec: StageSpec, termination: Termination, emit: Emit = print_progress, interval: float = 3.0) -> Ended:
     """Do one stage, whatever happens; the result is written to the store if the store can be reached."""
     started, place, digest = _now(), result_uri(spec), spec.digest()
+    world = told_world() if spec.stage is Stage.TRAIN else ALONE
     try:
         if earlier := _earlier(place, spec):
             log.info("%s was done before; its result is given again", spec.stage.value)
             return Ended(earlier, ExitCode.OK)
-        reporter = Reporter(spec.stage, emit, interval)
-        with tempfile.TemporaryDirectory(prefix="attune-", ignore_cleanup_errors=True) as scratch:
-            outcome = stages.do(Work(spec, Path(scratch), reporter, termination))
+        reporter = Reporter(spec.stage, emit if world.first else _to_nobody, interval)
+        with (
+            tempfile.TemporaryDirectory(prefix="attune-", ignore_cleanup_errors=True) as scratch,
+            joined() if spec.stage is Stage.TRAIN else nullcontext(ALONE) as together,
+        ):
+            work = Work(spec, Path(scratch), reporter, termination, together, partial(_give_up, spec, started, world))
+            outcome = stages.do(work)
         reporter.close()
         result = StageResult(
             stage=spec.stage,
@@ -80,9 +90,10 @@ def run(spec: StageSpec, termination: Termination, emit: Emit = print_progress, 
             finished_at=_now(),
             **outcome,
         )
-        store.write_text(place, result.to_json(indent=2) + "\n")
-        with suppress(StageError):
-            stages.tidy(spec)
+        if world.first:
+            store.write_text(place, result.to_json(indent=2) + "\n")
+            with suppress(StageError):
+                stages.tidy(spec)
         return Ended(result, ExitCode.OK)
     except Exception as error:
         # A library may have turned our Interrupted into an error of its own.
@@ -94,9 +105,31 @@ def run(spec: StageSpec, termination: Termination, emit: Emit = print_progress, 
         if not isinstance(error, StageError):
             traceback.print_exc(file=sys.stderr)
         failed = Ended(_failure(spec.stage, digest, known.reason, str(known), started), known.exit_code)
-        with suppress(StageError, OSError):
-            store.write_text(place, failed.result.to_json(indent=2) + "\n")
+        if world.first:
+            with suppress(StageError, OSError):
+                store.write_text(place, failed.result.to_json(indent=2) + "\n")
         return failed
+
+
+def _to_nobody(progress: Progress) -> None:
+    """Of processes that train together the first one reports."""
+
+
+def _give_up(spec: StageSpec, started: datetime, world: World, stalled: Stalled) -> None:
+    """End the process, whatever it hangs in, after its last words: here first, then in the store, which may be what hangs."""
+    result = _failure(spec.stage, spec.digest(), stalled.reason, str(stalled), started)
+    _leave_message(result)
+    log.error("%s: %s", stalled.reason, stalled)
+
+    def to_store() -> None:
+        with suppress(StageError, OSError):
+            store.write_text(result_uri(spec), result.to_json(indent=2) + "\n")
+
+    if world.first:
+        writing = threading.Thread(target=to_store, daemon=True)
+        writing.start()
+        writing.join(LAST_WORDS_SECONDS)
+    os._exit(int(stalled.exit_code))
 
 
 def explained(error: BaseException) -> StageError:
@@ -196,6 +229,8 @@ def _leave_message(result: StageResult) -> None:
     path = Path(asked or TERMINATION_LOG)
     if asked or path.is_file():
         with suppress(OSError):
+            if result.reason == PeerLost.__name__ and path.stat().st_size:
+                return  # another process of this Pod has said what happened
             path.write_text(result.termination_message(), encoding="utf-8")
 
 

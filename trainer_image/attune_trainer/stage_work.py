@@ -12,13 +12,15 @@ from attune.contract import ArtifactRef, EvaluationMetrics, Layout, ModelSummary
 from attune.contract.layout import join
 from attune_retrieval import store
 from attune_trainer import base_model
-from attune_trainer.errors import BadConfig
+from attune_trainer.errors import BadConfig, Stalled
 from attune_trainer.reporting import Reporter
 from attune_trainer.signals import Termination
+from attune_trainer.train.world import ALONE, World
 
 if TYPE_CHECKING:
     from attune_trainer.evaluate.compare import Candidate
     from attune_trainer.export.artifact import Provenance, Written
+    from attune_trainer.train.watch import Surroundings
 
 Outcome = dict[str, Any]
 """message, and at most one of dataset, model, evaluation, index: fields of StageResult."""
@@ -32,6 +34,10 @@ class Work:
     scratch: Path
     reporter: Reporter
     termination: Termination
+    world: World = ALONE
+    """The processes that train together; one alone in every other stage."""
+    give_up: Callable[[Stalled], None] | None = None
+    """Ends the process of a training that hangs; None: nobody looks."""
 
     @property
     def layout(self) -> Layout:
@@ -82,6 +88,30 @@ def publish(
         dimensions=written.manifest.dimensions,
         embedding_space=written.manifest.embedding_space,
         training=training,
+    )
+
+
+def surroundings(work: Work) -> "Surroundings":
+    """What a training run needs from outside."""
+    from attune_trainer.train.checkpoints import Checkpoints
+    from attune_trainer.train.stall import StallGuard
+    from attune_trainer.train.watch import Surroundings
+
+    checkpoints = Checkpoints(checkpoints_uri(work.spec), work.spec.digest())
+    guard = StallGuard(work.give_up) if work.give_up is not None else None
+    return Surroundings(work.reporter, work.termination, checkpoints, work.world, guard)
+
+
+def provenance_of(spec: StageSpec, base: Path) -> "Provenance":
+    """Where a trained model comes from."""
+    from attune_trainer.export.artifact import Provenance
+
+    return Provenance(
+        source="training",
+        base_model=spec.config.base_model,
+        license=base_model.licence(base),
+        dataset_digest=spec.dataset.digest if spec.dataset else None,
+        config=spec.config,
     )
 
 

@@ -10,10 +10,10 @@ from attune.contract import (
     Stage,
     StageSpec,
     TrainingConfig,
-    TrainingMetrics,
 )
 from attune_retrieval import store
-from attune_trainer import base_model, reranker_stages
+from attune_retrieval.reranking import OnnxReranker
+from attune_trainer import base_model, reranker_stages, towers
 from attune_trainer.encode import TorchEncoder
 from attune_trainer.errors import BadData
 from attune_trainer.hardware import precision_of
@@ -24,13 +24,15 @@ from attune_trainer.stage_work import (
     checkpoints_uri,
     evaluated_message,
     opened,
+    provenance_of,
     publish,
+    surroundings,
     target_of,
     trained_message,
 )
 
 if TYPE_CHECKING:
-    from attune_trainer.export.artifact import Provenance
+    from attune_trainer.export.artifact import Provenance, Written
 
 Encode = Callable[[Sequence[str]], Any]
 """Texts to unit vectors, (texts x dimensions)."""
@@ -99,9 +101,12 @@ def _with_own_prompts(work: Work) -> StageSpec:
 
 
 def _train(work: Work) -> Outcome:
-    from attune_trainer.export.artifact import Provenance
-    from attune_trainer.train.checkpoints import Checkpoints
+    from attune_retrieval.artifact import open_unverified
+    from attune_trainer.export import artifact
+    from attune_trainer.export.document_side import DocumentSide
     from attune_trainer.train.embedding import refuse_unsupported, train_embedding
+    from attune_trainer.train.proof import prove
+    from attune_trainer.train.validation import look
 
     spec = work.spec
     refuse_unsupported(spec.config)
@@ -109,35 +114,43 @@ def _train(work: Work) -> Outcome:
     work.reporter.update(0)
     snapshot = local_snapshot(spec.dataset, work.scratch)
     base = work.base_folder()
-    from attune_trainer.train.watch import Surroundings
+    trained = train_embedding(spec.config, snapshot, base, work.scratch, surroundings(work))
+    if not work.world.first:
+        return {"message": f"process {work.world.rank} of {work.world.size}: {trained_message(trained.metrics)}"}
+    document = DocumentSide(trained.document, base) if trained.document is not None else None
 
-    checkpoints = Checkpoints(checkpoints_uri(spec), spec.digest())
-    around = Surroundings(work.reporter, work.termination, checkpoints)
-    trained = train_embedding(spec.config, snapshot, base, work.scratch, around)
-    provenance = Provenance(
-        source="training",
-        base_model=spec.config.base_model,
-        license=base_model.licence(base),
-        dataset_digest=spec.dataset.digest if spec.dataset else None,
-        config=spec.config,
-    )
-    summary = _publish(work, trained.model, provenance, trained.metrics)
+    def write(named: "Provenance") -> "Written":
+        written = artifact.write(trained.model, work.scratch / "artifact", named, document)
+        if (held_out := trained.held_out) is not None:
+            exported = open_unverified(written.folder, written.manifest)
+            assert not isinstance(exported, OnnxReranker)
+            prove(trained.metrics, lambda: look(exported, held_out))
+        return written
+
+    summary = publish(work, write, provenance_of(spec, base), trained.metrics)
     return {"message": trained_message(trained.metrics), "model": summary}
 
 
 def _import(work: Work) -> Outcome:
+    from attune_trainer.export import artifact
     from attune_trainer.export.artifact import Provenance
+    from attune_trainer.export.document_side import DocumentSide
 
     spec = work.spec
     target_of(spec)
     work.reporter.update(0)
     folder = work.base_folder()
-    model = base_model.load_untouched(spec.config, folder)
+    model, document = base_model.load_untouched(spec.config, folder), None
+    if towers.has_two(folder):
+        sides = towers.split(model)
+        model, document = sides.query, DocumentSide(sides.document, folder)
     work.reporter.update(30)
     provenance = Provenance(
         source="import", base_model=spec.config.base_model, license=base_model.licence(folder), config=spec.config
     )
-    summary = _publish(work, model, provenance, None)
+    summary = publish(
+        work, lambda named: artifact.write(model, work.scratch / "artifact", named, document), provenance, None
+    )
     return {"message": f"{spec.config.base_model} exported: {summary.dimensions} dimensions.", "model": summary}
 
 
@@ -161,12 +174,6 @@ def _adopt(work: Work) -> Outcome:
         embedding_space=found.embedding_space,
     )
     return {"message": f"{target.uri} is taken as it is: every file has the digest of its manifest.", "model": summary}
-
-
-def _publish(work: Work, model: Any, provenance: "Provenance", training: TrainingMetrics | None) -> ModelSummary:
-    from attune_trainer.export import artifact
-
-    return publish(work, lambda named: artifact.write(model, work.scratch / "artifact", named), provenance, training)
 
 
 def _index(work: Work) -> Outcome:

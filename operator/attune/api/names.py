@@ -19,14 +19,16 @@ def version_name(model_type: ModelType, number: int, day: date) -> str:
     return f"{_PREFIX[ModelType(model_type)]}-v{number}-{day:%Y%m%d}"
 
 
-def stage_job_name(owner: str, uid: str, attempt: int, stage: str) -> str:
+def stage_job_name(owner: str, uid: str, attempt: int, stage: str, *, pods: int = 1) -> str:
     """`<owner>-<stage>-<attempt>-<hash of owner and uid>`, a DNS label.
 
     The hash keeps apart an owner that was deleted and made again under the same name, owners of two kinds that share a
     name, and long names that are cut. Everything that tells two stages of one owner apart is spelled out.
+    With several `pods` there is room for `-<index>`: a Pod's host name is a label, too.
     """
     tail = f"-{stage}-{attempt}-{_digest(owner, uid)}"
-    return _label(owner, LABEL_LENGTH - len(tail)) + tail
+    room = LABEL_LENGTH if pods == 1 else LABEL_LENGTH - len(f"-{pods - 1}")
+    return _label(owner, room - len(tail)) + tail
 
 
 def collection_name(retriever: str, uid: str, space: str) -> str:

@@ -11,7 +11,17 @@ from attune.api.display import percent, score, shown, span
 from attune.api.experiment import ExperimentSettings
 from attune.api.rules import Rule, immutable
 from attune.api.values import ObjectName, StartModel
-from attune.contract import DatasetSummary, EvaluationSummary, HardNegatives, ModelSummary, ModelType, Progress, Stage
+from attune.contract import (
+    DatasetSummary,
+    Dimensions,
+    EvaluationSummary,
+    HardNegatives,
+    Lora,
+    ModelSummary,
+    ModelType,
+    Progress,
+    Stage,
+)
 
 
 class Phase(StrEnum):
@@ -60,10 +70,38 @@ class DataSource(ApiModel):
 class Hyperparameters(ApiModel):
     """How the weights are trained. Bounds and defaults are those of attune.contract.TrainingConfig."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.lora) || self.method == 'lora'",
+            "lora describes adapters, which only method lora trains; set method: lora, or remove lora",
+            path=".lora",
+        ),
+        Rule(
+            "!has(self.matryoshkaDimensions) || self.method != 'queryOnly'",
+            "queryOnly leaves document vectors as they are, and they are not trained to be cut; use method full or lora, "
+            "or remove matryoshkaDimensions",
+            path=".matryoshkaDimensions",
+        ),
+        Rule(
+            "!has(self.matryoshkaDimensions) || (self.matryoshkaDimensions.isSorted() && self.matryoshkaDimensions.all(d, "
+            "self.matryoshkaDimensions.exists_one(e, e == d)))",
+            "matryoshkaDimensions must ascend; list each length once, the shortest first",
+            path=".matryoshkaDimensions",
+        ),
+    )
+
     method: Literal["full", "queryOnly", "lora"] = Field(
         "full",
-        description="full: all weights. queryOnly: document vectors stay as they are, so the index stays valid. "
-        "lora: low-rank adapters, merged at the end.",
+        description="full: all weights. queryOnly: document vectors stay as they are, so the index stays valid; starts from the "
+        "active version, unless baseModel is set. lora: low-rank adapters, merged at the end.",
+    )
+    lora: Lora | None = Field(
+        None, description="Adapters of method lora; unset with that method: rank 16, alpha 32, dropout 0.05."
+    )
+    matryoshka_dimensions: Dimensions | None = Field(
+        None,
+        description="Lengths, ascending and below the model's own, that vectors may be cut to: trained for them too, and "
+        "served on `dimensions` of /v1/embeddings. Unset: whole vectors only.",
     )
     loss: Literal["multipleNegativesRanking", "cachedMultipleNegativesRanking", "guided", "bce", "listwise"] | None = (
         Field(None, description="Unset: multipleNegativesRanking for embeddings, bce for rerankers.")
@@ -154,6 +192,11 @@ class TrainingTemplate(ApiModel):
             "!(self.type == 'reranker' && self.hyperparameters.method == 'queryOnly')",
             "queryOnly is for embeddings, where document vectors can stay as they are; use method full or lora",
             path=".hyperparameters.method",
+        ),
+        Rule(
+            "!(self.type == 'reranker' && has(self.hyperparameters.matryoshkaDimensions))",
+            "a reranker gives scores and has no vectors to cut; remove matryoshkaDimensions",
+            path=".hyperparameters.matryoshkaDimensions",
         ),
     )
 

@@ -18,7 +18,7 @@ from attune.observation import (
     SeenTrainingJob,
     seen_job,
 )
-from attune.observation.jobs import CONTAINER, newest_pod
+from attune.observation.jobs import CONTAINER, reporting_pod
 
 JOB_NAME = "batch.kubernetes.io/job-name"
 LOG_LINES = 30
@@ -170,7 +170,7 @@ async def _stage_jobs(cluster: Cluster, namespace: str, owner_uid: str) -> tuple
 
 async def _stage_job(cluster: Cluster, job: Manifest, pods: list[Manifest]) -> SeenJob:
     mine = [pod for pod in pods if _label(pod, JOB_NAME) == job["metadata"]["name"]]
-    pod = newest_pod(mine)
+    pod = reporting_pod(job, mine)
     running = pod is not None and pod.get("status", {}).get("phase") == "Running"
     tail = ""
     if pod is not None and running:

@@ -11,6 +11,7 @@ from attune.contract.index import IndexWork, RetireWork
 
 DataFormat = Literal["jsonl", "parquet", "csv"]
 Positive = Annotated[int, Field(ge=1)]
+Dimensions = Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(min_length=1, max_length=8)]
 
 
 class Stage(StrEnum):
@@ -155,6 +156,14 @@ class HardNegatives(Contract):
     )
 
 
+class Lora(Contract):
+    """Low-rank adapters (Hu et al. 2021): what is trained with method lora; merged into the weights at the end."""
+
+    rank: int = Field(16, ge=1, le=512, description="Rank of the adapters; more learns more and takes more memory.")
+    alpha: int = Field(32, ge=1, le=4096, description="Adapters are scaled by alpha / rank.")
+    dropout: float = Field(0.05, ge=0, lt=1, description="Share of the adapters' inputs that is dropped in training.")
+
+
 class TrainingConfig(Contract):
     """Everything that determines the weights, apart from the data. Equal config and data digest = the same training."""
 
@@ -163,6 +172,10 @@ class TrainingConfig(Contract):
     )
     method: Literal["full", "queryOnly", "lora"] = Field(
         "full", description="full, queryOnly (document vectors frozen) or lora."
+    )
+    lora: Lora | None = Field(None, description="Adapters of method lora; unset: rank 16, alpha 32, dropout 0.05.")
+    matryoshka_dimensions: Dimensions | None = Field(
+        None, description="Shorter lengths that vectors are trained to be cut to as well."
     )
     loss: Literal["multipleNegativesRanking", "cachedMultipleNegativesRanking", "guided", "bce", "listwise"] | None = (
         Field(None, description="Loss; unset: multipleNegativesRanking for embeddings, bce for rerankers.")

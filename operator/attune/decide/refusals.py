@@ -128,16 +128,14 @@ def provider_unknown(seen: SeenTrainingJob) -> Problem | None:
 def not_in_this_release(seen: SeenTrainingJob) -> Problem | None:
     spec = seen.job.spec
     unavailable = {
-        f"spec.hyperparameters.method: {spec.hyperparameters.method}": spec.hyperparameters.method != "full",
         f"spec.compute.engine: {spec.compute.engine}": spec.compute.engine != "Job",
-        f"spec.compute.nodes: {spec.compute.nodes}": (spec.compute.nodes or 1) != 1,
     }
     asked = [field for field, is_asked in unavailable.items() if is_asked]
     if not asked:
         return None
     return Problem(
         "NotAvailable",
-        f"{', '.join(asked)}: not available in this release; it trains with method full, on one node",
+        f"{', '.join(asked)}: not available in this release; it trains in Jobs",
     )
 
 

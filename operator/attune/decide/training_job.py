@@ -102,7 +102,7 @@ def _create(seen: SeenTrainingJob, run: Run, now: datetime) -> Decision:
     status = _with_suspended(status, False, seen, now)
     return Decision(
         status=status,
-        apply=(stage_job.spec_config_map(stage),),
+        apply=stage_job.beside(stage),
         create=(stage_job.job(stage),),
         events=(Event("StageStarted", status.message or ""),),
         requeue_after=seen.defaults.progress_interval,

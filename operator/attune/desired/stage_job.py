@@ -7,6 +7,7 @@ from typing import Any
 
 from attune.api import Compute, SecretReference, labels, names
 from attune.contract import Contract, ModelType, StageSpec
+from attune.desired import together
 from attune.objects import Manifest
 from attune.observation.jobs import CONTAINER
 
@@ -36,14 +37,22 @@ class StageJob:
     @property
     def name(self) -> str:
         owner, stage = self.spec.owner, self.spec.stage.value
-        return names.stage_job_name(
-            owner.name, owner.uid, self.attempt, stage if self.run is None else f"{stage}-{self.run}"
-        )
+        what = stage if self.run is None else f"{stage}-{self.run}"
+        return names.stage_job_name(owner.name, owner.uid, self.attempt, what, pods=self.pods)
 
     @property
     def shards(self) -> int:
         """Pods that share the work by index; 1: an ordinary Job."""
         return self.spec.index.shards if self.spec.index else 1
+
+    @property
+    def nodes(self) -> int:
+        """Pods that train together, and of which none can be missing."""
+        return together.nodes(self.spec.stage, self.compute)
+
+    @property
+    def pods(self) -> int:
+        return max(self.shards, self.nodes)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -70,16 +79,18 @@ def spec_config_map(stage: StageJob) -> Manifest:
 
 
 def job(stage: StageJob) -> Manifest:
-    """The Job. backoffLimit is 0 because retries are attempts of ours; evictions do not count as failures."""
+    """The Job. backoffLimit is 0 because retries are attempts of ours; evictions do not count as failures.
+
+    Pods that train together are lost together: where one is evicted the others end by themselves, and the attempt with them.
+    """
+    evictions = {"rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]}
     spec: dict[str, Any] = {
         "backoffLimit": 0,
-        "completions": stage.shards,
-        "parallelism": min(stage.shards, MOST_AT_ONCE),
-        **({"completionMode": "Indexed"} if stage.shards > 1 else {}),
+        "completions": stage.pods,
+        "parallelism": max(stage.nodes, min(stage.shards, MOST_AT_ONCE)),
+        **({"completionMode": "Indexed"} if stage.pods > 1 else {}),
         "podReplacementPolicy": "Failed",
-        "podFailurePolicy": {
-            "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
-        },
+        **({"podFailurePolicy": evictions} if stage.nodes == 1 else {}),
         "suspend": stage.suspend,
         "template": _pod_template(stage),
     }
@@ -88,6 +99,12 @@ def job(stage: StageJob) -> Manifest:
         metadata["labels"]["kueue.x-k8s.io/queue-name"] = stage.compute.queue_name
         spec["suspend"] = True
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def beside(stage: StageJob) -> tuple[Manifest, ...]:
+    """What a Job needs besides itself."""
+    service = (together.service(job(stage)),) if stage.nodes > 1 else ()
+    return (spec_config_map(stage), *service)
 
 
 def suspension(job_name: str, namespace: str, suspend: bool) -> Manifest:
@@ -148,20 +165,25 @@ def _pod_spec(stage: StageJob) -> dict[str, Any]:
     volumes += [
         {"name": f"pvc-{i}", "persistentVolumeClaim": {"claimName": c}} for i, c in enumerate(claims(stage.spec))
     ]
+    if shared_memory := together.processes(stage.spec.stage, stage.compute) > 1:
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
     return {
+        **({"subdomain": together.service_name(stage.name)} if stage.nodes > 1 else {}),
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 60,
         "securityContext": {"runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER},
         "volumes": volumes,
-        "containers": [_container(stage)],
+        "containers": [_container(stage, shared_memory=shared_memory)],
     }
 
 
-def _container(stage: StageJob) -> dict[str, Any]:
+def _container(stage: StageJob, *, shared_memory: bool) -> dict[str, Any]:
     mounts = [{"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
     mounts += [{"name": f"pvc-{i}", "mountPath": f"{PVC_ROOT}/{c}"} for i, c in enumerate(claims(stage.spec))]
+    if shared_memory:
+        mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": stage.compute.image or stage.image,
@@ -176,6 +198,8 @@ def _container(stage: StageJob) -> dict[str, Any]:
     }
     if stage.compute.resources:
         container["resources"] = stage.compute.resources.model_dump(by_alias=True, exclude_none=True)
+    if env := together.environment(stage.spec.stage, stage.compute, stage.name):
+        container["env"] = env
     if secrets := env_from(stage.secrets):
         container["envFrom"] = secrets
     return container

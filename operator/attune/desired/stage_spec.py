@@ -41,7 +41,7 @@ def base_model_of(retriever: Retriever, model_type: ModelType) -> str | None:
 def training_config(seen: SeenTrainingJob, retriever: Retriever) -> TrainingConfig:
     """Everything that determines the weights, with every default filled in."""
     spec = seen.job.spec
-    base = spec.base_model or base_model_of(retriever, spec.type) or ""
+    base = spec.base_model or _in_index(seen) or base_model_of(retriever, spec.type) or ""
     if base.startswith(VERSION_PREFIX) and seen.base_version is not None:
         base = seen.base_version.spec.artifact.uri
     hyper, embedding = spec.hyperparameters, retriever.spec.embedding
@@ -53,6 +53,8 @@ def training_config(seen: SeenTrainingJob, retriever: Retriever) -> TrainingConf
         early_stopping_patience=spec.validation.early_stopping_patience,
         min_improvement=spec.validation.min_improvement,
         method=hyper.method,
+        lora=hyper.lora,
+        matryoshka_dimensions=hyper.matryoshka_dimensions,
         loss=hyper.loss,
         epochs=hyper.epochs,
         batch_size=hyper.batch_size,
@@ -63,6 +65,17 @@ def training_config(seen: SeenTrainingJob, retriever: Retriever) -> TrainingConf
         seed=hyper.seed,
         hard_negatives=hyper.hard_negatives,
     )
+
+
+def _in_index(seen: SeenTrainingJob) -> str | None:
+    """What queryOnly starts from, unless it is told: the active version, whose vectors are in the index that is to stay valid."""
+    if (
+        seen.job.spec.hyperparameters.method != "queryOnly"
+        or seen.active is None
+        or seen.active.status.artifact is None
+    ):
+        return None
+    return seen.active.status.artifact.uri
 
 
 def import_config(retriever: Retriever, version: ModelVersion) -> TrainingConfig:

@@ -13,6 +13,8 @@ from attune.objects import Manifest
 CONTAINER = "trainer"
 """The container of a stage's Pod; others may have been put beside it (compute.podTemplate, a mesh)."""
 COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
+PEER_LOST = "PeerLost"
+"""Reason of a trainer that ended because another one had."""
 
 
 class JobState(StrEnum):
@@ -50,8 +52,8 @@ class SeenJob:
 def seen_job(job: Manifest, pods: Sequence[Manifest], log_tail: str = "") -> SeenJob:
     """Read a Job with the Pods it made. `log_tail` is the newest output of its running Pod."""
     meta, spec, status = job["metadata"], job.get("spec", {}), job.get("status", {})
-    indexed = spec.get("completionMode") == "Indexed"
-    pod = _telling_pod(pods) if indexed else newest_pod(pods)
+    indexed, together = spec.get("completionMode") == "Indexed", _trains_together(job)
+    pod = _of_those_together(pods) if together else _telling_pod(pods) if indexed else newest_pod(pods)
     terminated = _terminated(pod)
     finished = _finished(status)
     own = StageResult.from_termination_message(terminated.get("message"))
@@ -65,13 +67,41 @@ def seen_job(job: Manifest, pods: Sequence[Manifest], log_tail: str = "") -> See
         created_at=parse_time(meta["creationTimestamp"]),
         finished_at=parse_time(finished) if finished else None,
         exit_code=terminated.get("exitCode"),
-        result=_of_all_shards(int(spec.get("completions", 1)), pods, own) if indexed else own,
+        result=_of_all_shards(int(spec.get("completions", 1)), pods, own) if indexed and not together else own,
         failure=_failure(status, pod, terminated),
         waiting=_waiting(pod),
         pod=pod["metadata"]["name"] if pod else None,
         progress=last_progress(log_tail),
         run=int(meta["labels"].get(labels.RUN, 1)),
     )
+
+
+def reporting_pod(job: Manifest, pods: Sequence[Manifest]) -> Manifest | None:
+    """Whose log says how far a Job is: of Pods that train together the first one's, else the newest one's."""
+    return newest_pod([p for p in pods if _index(p) == 0] if _trains_together(job) else pods)
+
+
+def _trains_together(job: Manifest) -> bool:
+    mode, stage = job.get("spec", {}).get("completionMode"), job["metadata"]["labels"][labels.STAGE]
+    return (mode, stage) == ("Indexed", Stage.TRAIN.value)
+
+
+def _index(pod: Manifest) -> int:
+    return int((pod["metadata"].get("annotations") or {}).get(COMPLETION_INDEX, 0))
+
+
+def _of_those_together(pods: Sequence[Manifest]) -> Manifest | None:
+    """Of Pods that train together: the one that failed of itself, not for want of another; else one that all wait for; else the first."""
+    phases = {phase: [p for p in pods if p.get("status", {}).get("phase") == phase] for phase in ("Failed", "Pending")}
+    failed = sorted(phases["Failed"], key=lambda pod: (_lost_a_peer(pod), _index(pod)))
+    if failed:
+        return failed[0]
+    return newest_pod(phases["Pending"]) or newest_pod([p for p in pods if _index(p) == 0])
+
+
+def _lost_a_peer(pod: Manifest) -> bool:
+    told = StageResult.from_termination_message(_terminated(pod).get("message"))
+    return told is not None and told.reason == PEER_LOST
 
 
 def _telling_pod(pods: Sequence[Manifest]) -> Manifest | None:

@@ -62,3 +62,11 @@ def test_children_of_two_owners_have_two_names(one: str, other: str) -> None:
 
 def test_a_short_owner_keeps_its_name() -> None:
     assert names.child_name("news", "serving") == "news-serving"
+
+
+def test_the_name_of_a_job_of_many_pods_leaves_room_for_the_number_of_each() -> None:
+    name = names.stage_job_name("x" * 200, "u1", 1, Stage.TRAIN, pods=1024)
+    assert len(f"{name}-1023") == names.LABEL_LENGTH
+    assert names.stage_job_name("news", "u1", 1, Stage.TRAIN, pods=2) == names.stage_job_name(
+        "news", "u1", 1, Stage.TRAIN
+    )

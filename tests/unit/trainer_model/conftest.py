@@ -53,6 +53,12 @@ def spec_maker(folder: Path, base: Path) -> MakeSpec:
     return make
 
 
+@pytest.fixture(scope="session")
+def specs_from() -> Callable[[Path, Path], MakeSpec]:
+    """Specs in a folder, from another base model than the tiny one."""
+    return spec_maker
+
+
 @pytest.fixture
 def make_spec(tmp_path: Path, tiny_model: Path) -> MakeSpec:
     return spec_maker(tmp_path, tiny_model)

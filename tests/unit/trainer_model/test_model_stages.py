@@ -132,10 +132,12 @@ def test_checkpoints_go_when_the_training_has_its_result(trained: Done) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"method": "lora"}, "method: full"),
-        ({"method": "queryOnly"}, "method: full"),
+        ({"method": "queryOnly", "loss": "guided"}, "method: full"),
+        ({"method": "queryOnly", "matryoshka_dimensions": (8,)}, "method: full"),
+        ({"loss": "guided", "matryoshka_dimensions": (8,)}, "use multipleNegativesRanking"),
+        ({"spec_type": ModelType.RERANKER, "method": "queryOnly"}, "full or lora"),
         ({"loss": "bce"}, "multipleNegativesRanking"),
-        ({"spec_type": ModelType.RERANKER, "loss": "listwise"}, "use bce"),
+        ({"spec_type": ModelType.RERANKER, "loss": "guided"}, "use bce or listwise"),
         ({"precision": "fp16"}, "GPU"),
         ({"base_model": "/no/such/folder"}, "/no/such/folder"),
         ({"base_model": "nobody/no-such-model"}, "HF_HUB_OFFLINE"),

@@ -23,7 +23,7 @@ from attune.contract import (
 from attune_retrieval.artifact import open_verified
 from attune_trainer.running import Ended, run
 from attune_trainer.signals import Termination
-from attune_trainer.train.examples import Example, examples, plan_examples, positive_weight
+from attune_trainer.train.examples import Example, examples, plan_examples, plan_lists, positive_weight
 from attune_trainer.train.pairs import Pair, read_pairs
 from tiny_bert import build_tiny_cross_encoder, build_tiny_model, sentences, write_snapshot
 
@@ -149,8 +149,34 @@ def test_a_model_without_a_scoring_head_is_no_reranker_but_can_become_one(tmp_pa
 
 
 def test_losses_that_are_not_there_are_refused(tmp_path: Path, cross: Path) -> None:
-    refused = done(make_spec(tmp_path, cross, Stage.TRAIN, loss="listwise"))
+    refused = done(make_spec(tmp_path, cross, Stage.TRAIN, loss="guided"))
     assert (refused.exit_code, refused.result.reason) == (ExitCode.BAD_CONFIG, "NotSupported")
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_lists_and_adapters_teach_it_too(tmp_path: Path, cross: Path, method: str) -> None:
+    asked = {"method": method, "loss": "listwise", "epochs": 12, "lora": {"rank": 16} if method == "lora" else None}
+    result = done(make_spec(tmp_path, cross, Stage.TRAIN, **asked)).result
+    assert result.model is not None, result.message
+    opened = open_verified(Path(result.model.uri), None)
+    assert opened.manifest.config is not None
+    assert (opened.manifest.config.method, opened.manifest.config.loss) == (method, "listwise")
+    pairs, scored = sentences()[:40], opened.reranker.score
+    before = done(make_spec(tmp_path / "before", cross, Stage.IMPORT)).result.model
+    assert before is not None
+    untrained = open_verified(Path(before.uri), None).reranker.score
+    assert list_loss(scored, pairs) < list_loss(untrained, pairs) - 0.02
+
+
+def list_loss(score: Any, pairs: list[tuple[str, str]]) -> float:
+    """Mean of -log softmax of each answer among itself and four other texts."""
+    total = 0.0
+    for n, (query, _) in enumerate(pairs):
+        texts = [pairs[(n + 7 * k) % len(pairs)][1] for k in range(5)]
+        scores = np.clip(score([(query, text) for text in texts]), 1e-6, 1 - 1e-6)
+        logits = np.log(scores / (1 - scores))
+        total += float(np.log(np.exp(logits - logits[0]).sum()))
+    return total / len(pairs)
 
 
 def test_a_loss_that_is_no_number_ends_it(tmp_path: Path, cross: Path) -> None:
@@ -224,3 +250,35 @@ def test_the_plan_sees_every_row_once_an_epoch_and_similar_lengths_together() ->
     assert plan.epoch_ends == (plan.steps // 2, plan.steps)
     spread = [max(len(rows[r].text) for r in b.rows) - min(len(rows[r].text) for r in b.rows) for b in plan.batches]
     assert np.mean(spread) < 15
+
+
+def test_a_list_is_never_cut_and_every_one_is_seen_once_an_epoch() -> None:
+    rows = [
+        row for n in range(50) for row in [Example("q", "x" * (n % 9), 1.0, n), *[Example("q", "y", 0.0, n)] * (n % 5)]
+    ]
+    plan = plan_lists(rows, batch_size=8, epochs=2, seed=3)
+    for epoch in range(2):
+        batches = [batch for batch in plan.batches if batch.epoch == epoch]
+        of_lists = [{rows[n].group for n in batch.rows} for batch in batches]
+        assert sum(map(len, of_lists)) == len(set().union(*of_lists)) == 40, "lists of one text teach nothing"
+        assert all(len(batch.rows) <= 8 for batch in batches)
+        assert sorted(n for batch in batches for n in batch.rows) == [n for n, row in enumerate(rows) if row.group % 5]
+
+
+def test_the_loss_of_lists_is_the_mean_cross_entropy_of_each_answer_among_its_own_texts() -> None:
+    import torch
+
+    from attune_trainer.train.scoring import share_of_loss
+    from attune_trainer.train.world import ALONE
+
+    rows = [Example("q", "t", float(first), n) for n in range(3) for first in (True, False, False)]
+    plan = plan_lists(rows, batch_size=9, epochs=1, seed=0)
+    scores = torch.randn(9, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    labels, groups = torch.tensor([row.label for row in rows]), torch.tensor([row.group for row in rows])
+    config = TrainingConfig(base_model="-", loss="listwise")
+    found = share_of_loss(config, rows, plan, ALONE)(scores, labels, groups, 0)
+    expected = torch.nn.functional.cross_entropy(scores.view(3, 3), torch.zeros(3, dtype=torch.int64))
+    torch.testing.assert_close(found, expected)
+    (slope,) = torch.autograd.grad(found, scores, retain_graph=True)
+    (wanted,) = torch.autograd.grad(expected, scores)
+    torch.testing.assert_close(slope, wanted)

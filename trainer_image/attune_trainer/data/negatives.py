@@ -87,7 +87,9 @@ def mine(pairs: Sequence[Pair], pool: Pool, encode: Encode, mining: Mining, repo
         zip(pairs, query_rows.tolist(), positive_rows.tolist(), strict=True)
     ):
         mined.append(
-            chooser.choose(pair, asked[row], float(positive_scores[number]), (dense.positions[row].tolist(), lexical[row]))
+            chooser.choose(
+                pair, asked[row], float(positive_scores[number]), (dense.positions[row].tolist(), lexical[row])
+            )
         )
         if positive < len(pool.train) and dense.ranks[number] >= near and positive not in lexical[row]:
             suspect.append(number)

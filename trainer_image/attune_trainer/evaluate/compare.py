@@ -40,9 +40,12 @@ class Candidate:
         """Whether this is the untouched base model itself, so that it need not be measured twice."""
         return self.manifest.source == "import" and self.manifest.base_model == base
 
-    def same_space(self, other: "Candidate") -> bool:
+    def same_model(self, other: "Candidate") -> bool:
+        """Whether both rank alike. Versions of one space may differ in how they read queries (method queryOnly)."""
         mine, theirs = self.manifest, other.manifest
-        return mine.embedding_space == theirs.embedding_space and mine.max_sequence_length == theirs.max_sequence_length
+        if mine.embedding_space != theirs.embedding_space or mine.max_sequence_length != theirs.max_sequence_length:
+            return False
+        return (mine.document_graph is None and theirs.document_graph is None) or mine.files == theirs.files
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ def _active(
 ) -> Measured | None:
     if contenders.active is None:
         return None
-    if contenders.active.same_space(contenders.candidate):
+    if contenders.active.same_model(contenders.candidate):
         return candidate
     return measure_encoder(contenders.active.encoder, held_out, k=k, advance=advance)
 

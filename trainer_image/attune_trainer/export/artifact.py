@@ -1,11 +1,12 @@
 """Writes artifacts: called by the train and import stages. `attune_retrieval.artifact` opens them.
 
 An artifact folder is a plain sentence-transformers model (safetensors, tokenizer, modules) with three things beside it:
-`onnx/model.onnx`, `golden.json` and `manifest.json`.
+`onnx/model.onnx`, `golden.json` and `manifest.json`; with a side for queries and one for documents also `onnx/document/model.onnx`.
 """
 
 import json
 import logging
+import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,9 +16,11 @@ from attune.contract import TrainingConfig
 from attune_retrieval import manifest
 from attune_retrieval.artifact import GOLDEN, MIN_COSINE
 from attune_retrieval.encoding import OnnxEncoder, Role
+from attune_trainer import towers
 from attune_trainer.encode import TorchEncoder
 from attune_trainer.errors import BadConfig
-from attune_trainer.export import onnx_graph
+from attune_trainer.export import document_side, onnx_graph
+from attune_trainer.export.document_side import DocumentSide
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -58,29 +61,53 @@ class Written:
     manifest: manifest.Manifest
 
 
-def write(model: "SentenceTransformer", folder: Path, provenance: Provenance) -> Written:
-    """Write everything into the empty `folder`. Fails if the ONNX graph does not reproduce `encode()`."""
+def write(
+    model: "SentenceTransformer", folder: Path, provenance: Provenance, document: DocumentSide | None = None
+) -> Written:
+    """Write everything into the empty `folder`. Fails if the ONNX graphs do not reproduce `encode()`.
+
+    With a `document` side, `model` is for queries only.
+    """
     model.eval()
     model.cpu().float()
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(str(folder), create_model_card=False)
+    whole = model if document is None else towers.joined(towers.Towers(model, document.model.cpu().float()))
+    whole.save_pretrained(str(folder), create_model_card=False)
     limit = int(model.max_seq_length or 512)
+    if document is not None:
+        _lift_tokenizer(folder)
     _fix_tokenizer(folder / "tokenizer.json", limit)
     onnx_graph.export(model, folder / "onnx" / "model.onnx")
+    if document is not None:
+        document.write_graph(folder)
     prompts = {role: str(text or "") for role, text in model.prompts.items() if role in {"query", "document"}}
-    encoder = OnnxEncoder(folder, prompts=prompts, max_length=limit)
-    golden = _golden(TorchEncoder(model), encoder)
+    encoder = OnnxEncoder(
+        folder, prompts=prompts, max_length=limit, document_graph=document_side.GRAPH if document else None
+    )
+    golden = _golden(TorchEncoder(whole), encoder)
     (folder / GOLDEN).write_text(json.dumps(golden, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    described = _manifest(model, folder, provenance, prompts)
+    described = _manifest(model, folder, provenance, prompts, document)
     return Written(folder, manifest.write(folder, described), described)
 
 
+def _lift_tokenizer(folder: Path) -> None:
+    """Both sides have the same; readers of the graphs look for it beside the manifest."""
+    for path in sorted(folder.glob("query_*/tokenizer.json"))[:1]:
+        shutil.copyfile(path, folder / path.name)
+
+
 def _manifest(
-    model: "SentenceTransformer", folder: Path, provenance: Provenance, prompts: dict[str, str]
+    model: "SentenceTransformer",
+    folder: Path,
+    provenance: Provenance,
+    prompts: dict[str, str],
+    document: DocumentSide | None,
 ) -> manifest.Manifest:
     files = manifest.file_digests(folder)
     weights = [file.sha256 for file in files if file.path.endswith(".safetensors")]
     pooling = _pooling(model)
+    space = document.embedding_space(pooling) if document else manifest.embedding_space(weights, pooling, prompts)
+    trained_lengths = provenance.config.matryoshka_dimensions if provenance.config else None
     return manifest.Manifest(
         source=provenance.source,
         base_model=provenance.base_model,
@@ -89,7 +116,9 @@ def _manifest(
         max_sequence_length=int(model.max_seq_length or 512),
         pooling=pooling,
         prompts=prompts,
-        embedding_space=manifest.embedding_space(weights, pooling, prompts),
+        embedding_space=space,
+        document_graph=document_side.GRAPH if document else None,
+        matryoshka_dimensions=trained_lengths if provenance.source == "training" else None,
         version=provenance.version,
         dataset_digest=provenance.dataset_digest,
         config=provenance.config,

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +12,7 @@ from attune_trainer.errors import BadConfig
 from attune_trainer.train.batches import Plan
 
 if TYPE_CHECKING:
-    from attune_trainer.train.watch import Watch
+    from attune_trainer.train.watch import Surroundings, Watch
 
 log = logging.getLogger(__name__)
 A = TypeVar("A")
@@ -20,7 +21,7 @@ WARMUP_SHARE = 0.1
 
 def run_watched(trainer: Any, watch: "Watch", scratch: Path) -> None:
     """From the newest checkpoint, where there is one, to the best weights. Raises Interrupted once a checkpoint is published."""
-    checkpoint = watch.around.checkpoints.newest(scratch / "run")
+    around, checkpoint = watch.around, _newest_checkpoint(watch.around, scratch / "run")
     done = False
     if checkpoint is not None:
         step, folder = checkpoint
@@ -30,13 +31,21 @@ def run_watched(trainer: Any, watch: "Watch", scratch: Path) -> None:
         if done:
             watch.take_over(folder)
     if not done:
-        with watch.around.termination.defer():
+        guarded = around.guard.watching() if around.guard is not None else nullcontext()
+        with around.termination.defer(), guarded:
             trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
-    termination = watch.around.termination
-    if termination.requested and not watch.finished:
+    if around.world.any(around.termination.requested) and not watch.finished:
         saved = f"the checkpoint of step {watch.steps_done} of {watch.plan.steps} is published"
-        raise termination.interrupted(saved=saved)
+        raise around.termination.interrupted(saved=saved)
     watch.restore_best()
+
+
+def _newest_checkpoint(around: "Surroundings", scratch: Path) -> tuple[int, Path] | None:
+    """All processes go on from the same one: that which process 0 finds."""
+    found = around.world.from_first(lambda: around.checkpoints.newest(scratch))
+    if found is None or around.world.first:
+        return found
+    return around.checkpoints.at(found[0], scratch)
 
 
 def training_arguments(

@@ -46,16 +46,19 @@ class Checkpoints:
     def newest(self, scratch: Path) -> tuple[int, Path] | None:
         """The newest checkpoint that is whole and of this training, copied below `scratch`; None: begin at 0."""
         for step in self.steps():
-            target = scratch / f"checkpoint-{step}"
             try:
-                store.fetch_folder(self._place(step), target)
-                self._check(target)
+                return self.at(step, scratch)
             except BadData as error:
                 log.warning("checkpoint of step %d is passed over: %s", step, error)
-                shutil.rmtree(target, ignore_errors=True)
-                continue
-            return step, target
+                shutil.rmtree(scratch / f"checkpoint-{step}", ignore_errors=True)
         return None
+
+    def at(self, step: int, scratch: Path) -> tuple[int, Path]:
+        """The checkpoint of this step, copied below `scratch`. BadData where it is damaged or of another training."""
+        target = scratch / f"checkpoint-{step}"
+        store.fetch_folder(self._place(step), target)
+        self._check(target)
+        return step, target
 
     def clear(self) -> None:
         """Remove all: the run has its result."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from attune_retrieval.graph import batches_by_length
+from attune_trainer.train.world import ALONE, World
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -25,22 +26,41 @@ BYTES_PER_TOKEN_LAYER_AND_DIMENSION = 100
 
 
 class ContrastiveLoss(torch.nn.Module):
-    """`inner` (a stock loss that has `compute_loss_from_embeddings`) over vectors that are computed economically."""
+    """`inner` (a stock loss that has `compute_loss_from_embeddings`) over vectors that are computed economically.
 
-    def __init__(self, model: "SentenceTransformer", inner: torch.nn.Module, *, always_recompute: bool = False) -> None:
+    With several processes it is the loss of the whole batch in each of them (`world`). `spare`: this process has no row of the
+    batch, which has fewer rows than there are processes; what it is given stands in and does not count.
+    """
+
+    def __init__(
+        self,
+        model: "SentenceTransformer",
+        inner: torch.nn.Module,
+        world: World = ALONE,
+        *,
+        always_recompute: bool = False,
+    ) -> None:
         super().__init__()
         self.model = model
         self.inner = inner
+        self.world = world
+        self.spare = False
         self.always_recompute = always_recompute
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         columns = list(sentence_features)
-        if not all("input_ids" in column and column["input_ids"].ndim == 2 for column in columns):
-            unusual: Tensor = self.inner(
-                columns, labels
-            )  # a model without a row of tokens a text, as static embeddings
-            return unusual
-        loss: Tensor = self.inner.compute_loss_from_embeddings(self.embed(columns), labels)  # type: ignore[operator]
+        if all("input_ids" in column and column["input_ids"].ndim == 2 for column in columns):
+            own = self.embed(columns)
+        else:  # a model without a row of tokens a text, as static embeddings
+            own = [self.model(dict(column))["sentence_embedding"] for column in columns]
+        return self.of_all(own, labels)
+
+    def of_all(self, own: list[Tensor], labels: Tensor) -> Tensor:
+        """The loss of the whole batch, from this process's vectors (one tensor a column) and the others'."""
+        if self.spare:
+            own = [vectors[:0] for vectors in own]
+        together = [self.world.gather(vectors) for vectors in own]
+        loss: Tensor = self.inner.compute_loss_from_embeddings(together, labels)  # type: ignore[operator]
         return loss
 
     def embed(self, columns: list[dict[str, Tensor]]) -> list[Tensor]:

@@ -5,22 +5,25 @@ gives the same model as a run that was never stopped.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attune.contract import TrainingConfig, TrainingMetrics
-from attune_trainer import base_model
+from attune.contract import ModelType, TrainingConfig, TrainingMetrics
+from attune_trainer import base_model, towers
 from attune_trainer.errors import BadConfig, InsufficientData
+from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.train.arguments import run_watched, training_arguments
 from attune_trainer.train.batches import Plan, plan_batches
+from attune_trainer.train.lora import add_adapters, merge_adapters
 from attune_trainer.train.losses import embedding_loss
 from attune_trainer.train.pairs import Pair, read_pairs, with_negatives
 from attune_trainer.train.validation import EmbeddingSubject, validation_set
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
+    from torch.nn import Module
 
     from attune_trainer.train.watch import Surroundings, Watch
 
@@ -35,12 +38,20 @@ class Trained:
     model: "SentenceTransformer"
     metrics: TrainingMetrics
     plan: Plan
+    held_out: HeldOut | None
+    """What `metrics.validation_ndcg_at10` was measured on."""
+    document: "SentenceTransformer | None" = None
+    """The side for documents, where the model is for queries only."""
 
 
 def refuse_unsupported(config: TrainingConfig) -> None:
     """BadConfig for what this version does not train, with what works instead."""
-    if config.method != "full":
-        raise BadConfig(f"method {config.method!r} is not available yet; use method: full.", reason="NotSupported")
+    if config.method == "queryOnly" and (config.loss == "guided" or config.matryoshka_dimensions):
+        asked = "loss guided" if config.loss == "guided" else "matryoshkaDimensions"
+        raise BadConfig(
+            f"{asked} changes how documents are embedded, which method queryOnly leaves as it is; use method: full.",
+            reason="NotSupported",
+        )
 
 
 def train_embedding(
@@ -48,66 +59,83 @@ def train_embedding(
 ) -> Trained:
     """Train `base` on the snapshot. Raises Interrupted after SIGTERM, once a checkpoint is published."""
     refuse_unsupported(config)
+    pairs, held_out = read_training(config, snapshot)
+    if config.method == "queryOnly":
+        from attune_trainer.train.query_only import train_queries
+
+        return train_queries(config, pairs, held_out, (base, scratch), around)
+    from attune_trainer.train.feed import PairCollator
+    from attune_trainer.train.matryoshka import check_dimensions
+    from attune_trainer.train.watch import Watch
+
+    towers.refuse_two(config, base)
+    model = base_model.load_for(config, base)
+    check_dimensions(model, config.matryoshka_dimensions)
+    limit = base_model.position_limit(model)
+    model.max_seq_length = min(config.max_sequence_length, limit or config.max_sequence_length)
+    add_adapters(model, config, ModelType.EMBEDDING)
+    watch = Watch(model, config, planned(config, pairs), EmbeddingSubject(model, held_out), around)
+    collator = PairCollator(
+        preprocess_fn=model.preprocess,
+        pairs=pairs,
+        texts_put_before={role: text or "" for role, text in model.prompts.items()},
+    )
+    run_watched(trainer(watch, scratch, pairs, collator, embedding_loss(model, config, around.world)), watch, scratch)
+    merge_adapters(model, config)
+    return Trained(model, watch.metrics(len(pairs)), watch.plan, held_out)
+
+
+def read_training(config: TrainingConfig, snapshot: Path) -> tuple[list[Pair], HeldOut | None]:
+    """The pairs of the snapshot, and what every look at the model is taken on. InsufficientData for next to none."""
     pairs = with_negatives(read_pairs(snapshot / "train.jsonl"), config.seed)
     if len(pairs) < MIN_PAIRS:
         raise InsufficientData(f"{len(pairs)} training pairs are too few to train on; at least {MIN_PAIRS} are needed.")
-    model = base_model.load_for(config, base)
-    limit = base_model.position_limit(model)
-    model.max_seq_length = min(config.max_sequence_length, limit or config.max_sequence_length)
-    plan = plan_batches(pairs, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed)
-    held_out = validation_set(read_pairs(snapshot / "validation.jsonl"), pairs, config.seed)
-
-    from attune_trainer.train.watch import Watch
-
-    watch = Watch(model, config, plan, EmbeddingSubject(model, held_out), around)
-    run_watched(_trainer(model, config, pairs, watch, scratch), watch, scratch)
-    return Trained(model, watch.metrics(len(pairs)), plan)
+    return pairs, validation_set(read_pairs(snapshot / "validation.jsonl"), pairs, config.seed)
 
 
-def _trainer(
-    model: "SentenceTransformer", config: TrainingConfig, pairs: list[Pair], watch: "Watch", scratch: Path
-) -> "SentenceTransformerTrainer":
+def planned(config: TrainingConfig, pairs: Sequence[Pair]) -> Plan:
+    return plan_batches(pairs, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed)
+
+
+def trainer(watch: "Watch", scratch: Path, pairs: Sequence[Pair], collator: Any, loss: "Module") -> Any:
+    """sentence-transformers' trainer, steered by the watch."""
     from datasets import Dataset  # type: ignore[import-untyped]
     from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
     from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
     from transformers import PrinterCallback
 
-    from attune_trainer.train.feed import PairCollator, PlanSampler
+    from attune_trainer.train.feed import PlanSampler
+    from attune_trainer.train.steering import Steered
 
-    class Trainer(SentenceTransformerTrainer):
+    config, world = watch.config, watch.around.world
+
+    class Trainer(Steered, SentenceTransformerTrainer):
         """Tells every loss to the watch: the stock trainer hides NaN in averages."""
 
         def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+            step = self.state.global_step
+            if world.size > 1:
+                loss.spare = not world.share(watch.plan.batches[step].rows)  # type: ignore[assignment]
             result = super().compute_loss(*args, **kwargs)
-            loss = result[0] if isinstance(result, tuple) else result
-            watch.note_loss(float(loss.detach()), self.state.global_step)
+            value = result[0] if isinstance(result, tuple) else result
+            watch.note_loss(float(value.detach()), step)
             return result
 
-        def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-            """Weights and tokenizer; not the arguments, which the stock trainer pickles."""
-            del state_dict
-            self.model.save_pretrained(output_dir or str(self.args.output_dir), create_model_card=False)
-
-        def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-            """No model card: it would read the whole data set to describe it."""
-
-    trainer = Trainer(
+    model: Any = watch.model
+    made = Trainer(
         model=model,
         args=training_arguments(
             SentenceTransformerTrainingArguments,
             config,
             watch.plan,
             scratch,
-            lambda *_, **__: PlanSampler(watch.plan, len(pairs)),
+            lambda *_, **__: PlanSampler(watch.plan, len(pairs), world),
         ),
         train_dataset=Dataset.from_dict({"position": list(range(len(pairs) * config.epochs))}),
-        loss=embedding_loss(model, config),
-        data_collator=PairCollator(
-            preprocess_fn=model.preprocess,
-            pairs=pairs,
-            texts_put_before={role: text or "" for role, text in model.prompts.items()},
-        ),
+        loss=loss,
+        data_collator=collator,
         callbacks=[watch],
     )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+    made.watch = watch
+    made.remove_callback(PrinterCallback)
+    return made

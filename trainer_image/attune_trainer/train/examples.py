@@ -22,6 +22,8 @@ class Example:
     query: str
     text: str
     label: float
+    group: int = 0
+    """Number of the pair it was made from: the answer and its negatives are one list."""
 
 
 def examples(pairs: Sequence[Pair], seed: int) -> list[Example]:
@@ -33,13 +35,13 @@ def examples(pairs: Sequence[Pair], seed: int) -> list[Example]:
     for pair in pairs:
         answers.setdefault(pair.query, set()).add(pair.document)
     made: list[Example] = []
-    for pair in pairs:
-        made.append(Example(pair.query, pair.positive, 1.0))
+    for number, pair in enumerate(pairs):
+        made.append(Example(pair.query, pair.positive, 1.0, number))
         wrong = zip(pair.negative_documents, pair.negatives, strict=True)
-        made += [Example(pair.query, text, 0.0) for name, text in wrong if name not in answers[pair.query]]
+        made += [Example(pair.query, text, 0.0, number) for name, text in wrong if name not in answers[pair.query]]
         drawn = (names[i] for i in rng.permutation(len(names))[: RANDOM_NEGATIVES + len(answers[pair.query])])
         others = [name for name in drawn if name not in answers[pair.query]]
-        made += [Example(pair.query, documents[name], 0.0) for name in others[:RANDOM_NEGATIVES]]
+        made += [Example(pair.query, documents[name], 0.0, number) for name in others[:RANDOM_NEGATIVES]]
     return made
 
 
@@ -65,3 +67,34 @@ def plan_examples(rows: Sequence[Example], *, batch_size: int, epochs: int, seed
         batches += [Batch(epoch, tuple(cut[n])) for n in rng.permutation(len(cut))]
         ends.append(len(batches))
     return Plan(tuple(batches), tuple(ends))
+
+
+def plan_lists(rows: Sequence[Example], *, batch_size: int, epochs: int, seed: int) -> Plan:
+    """As `plan_examples`, but a list is never cut: a batch is as many whole lists as `batch_size` rows hold, or one longer one."""
+    lists: dict[int, list[int]] = {}
+    for position, row in enumerate(rows):
+        lists.setdefault(row.group, []).append(position)
+    whole = [members for members in lists.values() if len(members) > 1]  # one text alone has nothing to be better than
+    lengths = np.array([max(len(rows[n].query) + len(rows[n].text) for n in members) for members in whole])
+    batches: list[Batch] = []
+    ends: list[int] = []
+    for epoch in range(epochs):
+        rng = np.random.default_rng([seed, 4, epoch])
+        order, chunk = rng.permutation(len(whole)), batch_size * CHUNK_BATCHES
+        packed: list[list[int]] = []
+        for start in range(0, len(order), chunk):
+            part = order[start : start + chunk]
+            packed += _packed([whole[n] for n in part[np.argsort(lengths[part], kind="stable")]], batch_size)
+        batches += [Batch(epoch, tuple(packed[n])) for n in rng.permutation(len(packed))]
+        ends.append(len(batches))
+    return Plan(tuple(batches), tuple(ends))
+
+
+def _packed(lists: Sequence[Sequence[int]], size: int) -> list[list[int]]:
+    packed: list[list[int]] = []
+    for members in lists:
+        if packed and len(packed[-1]) + len(members) <= size:
+            packed[-1].extend(members)
+        else:
+            packed.append(list(members))
+    return packed

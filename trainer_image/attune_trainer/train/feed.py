@@ -16,19 +16,24 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 from attune_trainer.train.batches import Plan
 from attune_trainer.train.examples import Example
 from attune_trainer.train.pairs import Pair
+from attune_trainer.train.world import ALONE, World
 
 
 class PlanSampler(DefaultBatchSampler):
-    """All batches of the run, in the order of the plan."""
+    """All batches of the run, in the order of the plan; with several processes, this one's share of each.
 
-    def __init__(self, plan: Plan, rows: int) -> None:
+    A process that has no row of a batch gets its first one, so that it can take part; the loss leaves it out.
+    """
+
+    def __init__(self, plan: Plan, rows: int, world: World = ALONE) -> None:
         self.plan = plan
         self.rows = rows
+        self.world = world
         self.epoch = 0
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self.plan.batches:
-            yield [batch.epoch * self.rows + row for row in batch.rows]
+            yield [batch.epoch * self.rows + row for row in self.world.share(batch.rows) or batch.rows[:1]]
 
     def __len__(self) -> int:
         return self.plan.steps
@@ -51,7 +56,12 @@ class PairCollator(SentenceTransformerDataCollator):
         self.mined = any(pair.negatives for pair in self.pairs)
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        return super().__call__([self._texts(feature["position"]) for feature in features])
+        return self.collate([self._texts(feature["position"]) for feature in features])
+
+    def collate(self, texts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Columns of texts to columns of tokens."""
+        made: dict[str, Any] = super().__call__(texts)
+        return made
 
     def _texts(self, position: int) -> dict[str, str]:
         epoch, row = divmod(position, len(self.pairs))
@@ -64,7 +74,7 @@ class PairCollator(SentenceTransformerDataCollator):
 
 @dataclass
 class ExampleCollator(CrossEncoderDataCollator):
-    """Positions to token columns of (query, text), and their labels."""
+    """Positions to token columns of (query, text), their labels, and the number of the list that each is in."""
 
     rows: Sequence[Example] = field(default=(), repr=False)
 
@@ -72,4 +82,5 @@ class ExampleCollator(CrossEncoderDataCollator):
         chosen = [self.rows[feature["position"] % len(self.rows)] for feature in features]
         made: dict[str, Any] = dict(self.preprocess_fn([(row.query, row.text) for row in chosen]))
         made["labels"] = torch.tensor([row.label for row in chosen], dtype=torch.float32)
+        made["lists"] = torch.tensor([row.group for row in chosen])
         return {name: value for name, value in made.items() if isinstance(value, torch.Tensor)}

@@ -1,4 +1,4 @@
-"""Trains a cross-encoder on a snapshot of pairs: binary cross-entropy, mined and random negatives. Called by the train stage.
+"""Trains a cross-encoder on a snapshot of pairs: cross-entropy by text or by list, mined and random negatives. Called by the train stage.
 
 As with embeddings the run is one plan of batches made beforehand, so a restart gives the model of a run that was never stopped.
 """
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attune.contract import TrainingConfig, TrainingMetrics
+from attune.contract import ModelType, TrainingConfig, TrainingMetrics
 from attune_trainer import cross_encoder
 from attune_trainer.errors import BadConfig, InsufficientData
 from attune_trainer.train.arguments import run_watched, training_arguments
-from attune_trainer.train.examples import Example, examples, plan_examples, positive_weight
+from attune_trainer.train.examples import Example, examples, plan_examples, plan_lists
+from attune_trainer.train.lora import add_adapters, merge_adapters
 from attune_trainer.train.pairs import read_pairs
-from attune_trainer.train.reranker_validation import RerankerSubject, candidates
+from attune_trainer.train.reranker_validation import Asked, RerankerSubject, candidates
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from attune_trainer.train.watch import Surroundings, Watch
 
 MIN_PAIRS = 2
-LOSSES = (None, "bce")
+LOSSES = (None, "bce", "listwise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +33,21 @@ class TrainedReranker:
     metrics: TrainingMetrics
     fresh_head: bool
     """The base model had no scoring head of its own."""
+    held_out: tuple[Asked, ...]
+    """What `metrics.validation_ndcg_at10` was measured on."""
 
 
 def refuse_unsupported_reranking(config: TrainingConfig) -> None:
     """BadConfig for what this version does not train, with what works instead."""
     if config.loss not in LOSSES:
         raise BadConfig(
-            f"loss {config.loss!r} is not available for rerankers; leave loss out, or use bce.", reason="NotSupported"
+            f"loss {config.loss!r} is not available for rerankers; leave loss out, or use bce or listwise.",
+            reason="NotSupported",
         )
-    if config.method != "full":
+    if config.method == "queryOnly":
         raise BadConfig(
-            f"method {config.method!r} is not available for rerankers; use method: full.", reason="NotSupported"
+            "a reranker reads query and document together and has no side for queries; use method: full or lora.",
+            reason="NotSupported",
         )
 
 
@@ -58,19 +63,22 @@ def train_reranker(
 
     torch.manual_seed(config.seed)  # a fresh head starts from the same weights in every attempt
     model = cross_encoder.load(base, max_length=config.max_sequence_length)
+    add_adapters(model, config, ModelType.RERANKER)
     rows = examples(pairs, config.seed)
-    plan = plan_examples(rows, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed)
+    plan = (plan_lists if config.loss == "listwise" else plan_examples)(
+        rows, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed
+    )
     held_out = candidates(read_pairs(snapshot / "validation.jsonl"), pairs, config.seed)
 
     from attune_trainer.train.watch import Watch
 
     watch = Watch(model, config, plan, RerankerSubject(model, held_out), around)
-    run_watched(_trainer(model, config, rows, watch, scratch), watch, scratch)
-    return TrainedReranker(model, watch.metrics(len(pairs)), not cross_encoder.has_head(base))
+    run_watched(_trainer(model, rows, watch, scratch), watch, scratch)
+    merge_adapters(model, config)
+    return TrainedReranker(model, watch.metrics(len(pairs)), not cross_encoder.has_head(base), held_out)
 
 
-def _trainer(model: "CrossEncoder", config: TrainingConfig, rows: list[Example], watch: "Watch", scratch: Path) -> Any:
-    import torch
+def _trainer(model: "CrossEncoder", rows: list[Example], watch: "Watch", scratch: Path) -> Any:
     from datasets import Dataset  # type: ignore[import-untyped]
     from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
     from sentence_transformers.cross_encoder.trainer import CrossEncoderTrainer
@@ -78,44 +86,40 @@ def _trainer(model: "CrossEncoder", config: TrainingConfig, rows: list[Example],
     from transformers import PrinterCallback
 
     from attune_trainer.train.feed import ExampleCollator, PlanSampler
+    from attune_trainer.train.scoring import share_of_loss
+    from attune_trainer.train.steering import Steered
 
-    weight = torch.tensor(positive_weight(rows))
+    config, world = watch.config, watch.around.world
+    share = share_of_loss(config, rows, watch.plan, world)
 
-    class Trainer(CrossEncoderTrainer):
+    class Trainer(Steered, CrossEncoderTrainer):
         """Computes the loss of a planned batch, and tells it to the watch."""
 
         def compute_loss(
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             del num_items_in_batch
-            labels = inputs.pop("labels")
+            step = self.state.global_step
+            labels, lists = inputs.pop("labels"), inputs.pop("lists")
             scores = model(inputs)["scores"].view(-1)
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(
-                scores.float(), labels, pos_weight=weight.to(scores.device)
-            )
-            watch.note_loss(float(loss.detach()), self.state.global_step)
+            loss = share(scores.float(), labels, lists, step)
+            watch.note_loss(world.total(float(loss.detach())), step)
             return (loss, {"scores": scores}) if return_outputs else loss
 
-        def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-            del state_dict
-            self.model.save_pretrained(output_dir or str(self.args.output_dir), create_model_card=False)
-
-        def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-            """No model card: it would read the whole data set to describe it."""
-
-    trainer = Trainer(
+    made = Trainer(
         model=model,
         args=training_arguments(
             CrossEncoderTrainingArguments,
             config,
             watch.plan,
             scratch,
-            lambda *_, **__: PlanSampler(watch.plan, len(rows)),
+            lambda *_, **__: PlanSampler(watch.plan, len(rows), world),
         ),
         train_dataset=Dataset.from_dict({"position": list(range(len(rows) * config.epochs))}),
         loss=BinaryCrossEntropyLoss(model),
         data_collator=ExampleCollator(preprocess_fn=model.preprocess, rows=rows),
         callbacks=[watch],
     )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+    made.watch = watch
+    made.remove_callback(PrinterCallback)
+    return made

@@ -1,9 +1,8 @@
 """The validation set of a reranker: each query with its answer and texts that are none, ranked after every epoch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 MAX_QUERIES = 200
 CANDIDATES = 20
 AT_ONCE = 512
+Scorer = Callable[[Sequence[tuple[str, str]]], Iterable[float]]
+"""(query, text) pairs to their relevance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +69,22 @@ class RerankerSubject:
 
     def look(self, check: Callable[[], None]) -> Score:
         """nDCG@10 over the candidates, and how alike the scores are."""
-        pairs = [(asked.query, text) for asked in self.held_out for text in asked.texts]
-        scores: list[float] = []
-        for start in range(0, len(pairs), AT_ONCE):
-            check()
-            scores += cross_encoder.scores(self.model, pairs[start : start + AT_ONCE])
-        ndcg, at = [], 0
-        for asked in self.held_out:
-            own = np.array(scores[at : at + len(asked.names)])
-            at += len(asked.names)
-            # Equal scores rank the answer last: a model that says the same of everything must not look good.
-            order = sorted(range(len(own)), key=lambda n: (-own[n], asked.names[n] in asked.answers))
-            ranked = [asked.names[n] for n in order]
-            ndcg.append(MEASURES["ndcg_at10"](ranked, dict.fromkeys(asked.answers, 1), 10))
-        return Score(float(np.mean(ndcg)), 1.0 - float(np.std(scores)))
+        return look(lambda pairs: cross_encoder.scores(self.model, pairs), self.held_out, check)
 
-    def weights_in(self, folder: Path) -> dict[str, Any]:
-        weights: dict[str, Any] = cross_encoder.load(folder, max_length=None).state_dict()
-        return weights
+
+def look(score: Scorer, held_out: Sequence[Asked], check: Callable[[], None]) -> Score:
+    """nDCG@10 over the candidates, and how alike the scores are, by whatever gives scores."""
+    pairs = [(asked.query, text) for asked in held_out for text in asked.texts]
+    scores: list[float] = []
+    for start in range(0, len(pairs), AT_ONCE):
+        check()
+        scores += [float(found) for found in score(pairs[start : start + AT_ONCE])]
+    ndcg, at = [], 0
+    for asked in held_out:
+        own = np.array(scores[at : at + len(asked.names)])
+        at += len(asked.names)
+        # Equal scores rank the answer last: a model that says the same of everything must not look good.
+        order = sorted(range(len(own)), key=lambda n: (-own[n], asked.names[n] in asked.answers))
+        ranked = [asked.names[n] for n in order]
+        ndcg.append(MEASURES["ndcg_at10"](ranked, dict.fromkeys(asked.answers, 1), 10))
+    return Score(float(np.mean(ndcg)), 1.0 - float(np.std(scores)))

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from attune_retrieval.encoding import Encoder, Vectors
-from attune_trainer.base_model import load_model
 from attune_trainer.encode import TorchEncoder
 from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.evaluate.measure import measure_rankings
@@ -41,10 +39,6 @@ class Subject(Protocol):
 
     def look(self, check: Callable[[], None]) -> "Score":
         """How good it is now; `check` is called now and then, and may raise."""
-        ...
-
-    def weights_in(self, folder: Path) -> dict[str, Any]:
-        """The state_dict of the model saved there."""
         ...
 
 
@@ -100,20 +94,21 @@ class EmbeddingSubject:
         assert self.held_out is not None
         return look(TorchEncoder(self.model, check), self.held_out)
 
-    def weights_in(self, folder: Path) -> dict[str, Any]:
-        weights: dict[str, Any] = load_model(folder).state_dict()
-        return weights
-
 
 def look(encoder: Encoder, held_out: HeldOut) -> Score:
     """nDCG@10 of the model as it is now, and how alike its document vectors are."""
     queries = encoder.encode(list(held_out.queries), "query")
     documents = encoder.encode(held_out.texts, "document")
+    return score(queries, documents, held_out, mean_similarity(documents))
+
+
+def score(queries: Vectors, documents: Vectors, held_out: HeldOut, similarity: float) -> Score:
+    """nDCG@10 of searching the validation set's documents for its queries, both as unit vectors."""
     search = TopK(queries, 10)
     search.add(documents, 0)
     rankings = [[held_out.documents[position] for position in row] for row in search.positions]
     measured = measure_rankings(rankings, held_out)
-    return Score(float(measured.per_query["ndcg_at10"].mean()), mean_similarity(documents))
+    return Score(float(measured.per_query["ndcg_at10"].mean()), similarity)
 
 
 def mean_similarity(vectors: Vectors) -> float:

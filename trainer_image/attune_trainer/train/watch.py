@@ -18,9 +18,12 @@ from attune.contract import TrainingConfig, TrainingMetrics
 from attune_trainer.errors import Diverged, Interrupted
 from attune_trainer.reporting import Reporter
 from attune_trainer.signals import Termination
+from attune_trainer.train import weights
 from attune_trainer.train.batches import Plan
 from attune_trainer.train.checkpoints import Checkpoints
+from attune_trainer.train.stall import StallGuard
 from attune_trainer.train.validation import Score, Subject
+from attune_trainer.train.world import ALONE, World
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -78,11 +81,22 @@ class Memory:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a run needs from outside: where to report, when to end, where checkpoints go."""
+    """What a run needs from outside: where to report, when to end, where checkpoints go, who trains with it."""
 
     reporter: Reporter
     termination: Termination
     checkpoints: Checkpoints
+    world: World = ALONE
+    guard: StallGuard | None = None
+
+    def check(self) -> None:
+        """A sign of life from within something long; Interrupted if the end was asked for."""
+        self.beat("while it looked at the validation set")
+        self.termination.check()
+
+    def beat(self, doing: str) -> None:
+        if self.guard is not None:
+            self.guard.beat(doing)
 
 
 class Watch(TrainerCallback):
@@ -123,17 +137,19 @@ class Watch(TrainerCallback):
     @override
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         step = self.memory.steps = state.global_step
+        first = self.around.world.first
+        self.around.beat(f"after step {step} of {self.plan.steps}")
         self._report(step)
         if self._look_is_due(step):
             # A look that SIGTERM cuts off is taken again by the next pod.
             with suppress(Interrupted):
                 self._look(step)
-            control.should_save = True
+            control.should_save = first
             self._stop_if_stale(step, control)
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
-            control.should_save = True
-        if self.around.termination.requested:
-            control.should_save = control.should_training_stop = True
+            control.should_save = first
+        if self.around.world.any(self.around.termination.requested):
+            control.should_save, control.should_training_stop = first, True
 
     @override
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -147,6 +163,7 @@ class Watch(TrainerCallback):
 
             save_file(self.best, folder / BEST)
         self.around.checkpoints.publish(folder, state.global_step)
+        self.around.beat(f"after the checkpoint of step {state.global_step}")
         self.saved = time.monotonic()
 
     # ---- called by embedding ----
@@ -161,7 +178,7 @@ class Watch(TrainerCallback):
 
     def take_over(self, folder: Path) -> None:
         """All steps were done before the restart: load the weights, and look at them if that was cut off."""
-        self.model.load_state_dict(self.subject.weights_in(folder))
+        weights.load(self.model, folder)
         if self._look_is_due(self.steps_done) and self.memory.looked_at < self.steps_done:
             self._look(self.steps_done)
 
@@ -181,7 +198,7 @@ class Watch(TrainerCallback):
     def restore_best(self) -> None:
         """Put the weights of the best look back into the model."""
         if self.best is not None:
-            self.model.load_state_dict(self.best)
+            weights.put_back(self.model, self.best)
 
     @property
     def steps_done(self) -> int:
@@ -228,12 +245,12 @@ class Watch(TrainerCallback):
         training = self.model.training
         self.model.eval()
         try:
-            score = self.subject.look(self.around.termination.check)
+            score = self.around.world.from_first(lambda: self.subject.look(self.around.check))
         finally:
             self.model.train(training)
         self._refuse_collapse(score, step)
         if self.memory.note_score(step, score.ndcg, self.config.min_improvement):
-            self.best = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+            self.best = weights.trained_state(self.model) if self.around.world.first else None
 
     def _refuse_collapse(self, score: Score, step: int) -> None:
         if self.memory.base_similarity is None:
