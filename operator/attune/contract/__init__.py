@@ -5,6 +5,14 @@ images carry no Kubernetes client.
 """
 
 from attune.contract.base import Contract
+from attune.contract.hosted import (
+    HOSTED_PREFIX,
+    KEY_VARIABLE,
+    OPENAI_URL,
+    HostedModel,
+    OpenAITraining,
+    key_variable,
+)
 from attune.contract.index import (
     Distance,
     IndexSpec,
@@ -54,6 +62,9 @@ from attune.contract.stage import (
 from attune.contract.traffic import HourOfTraffic, TrafficReport
 
 __all__ = [
+    "HOSTED_PREFIX",
+    "KEY_VARIABLE",
+    "OPENAI_URL",
     "PEERS_KEY",
     "SERVING_KEY",
     "ArchiveFields",
@@ -72,6 +83,7 @@ __all__ = [
     "FeedbackSource",
     "GuardReport",
     "HardNegatives",
+    "HostedModel",
     "HourOfTraffic",
     "IndexSpec",
     "IndexStore",
@@ -80,6 +92,7 @@ __all__ = [
     "Layout",
     "ModelSummary",
     "ModelType",
+    "OpenAITraining",
     "OwnerRef",
     "ProbeReport",
     "Progress",
@@ -102,6 +115,7 @@ __all__ = [
     "VersionState",
     "combine_digests",
     "corpus_digest",
+    "key_variable",
     "last_progress",
     "progress_line",
 ]

@@ -29,6 +29,8 @@ class StageJob:
     compute: Compute
     image: str
     secrets: tuple[SecretReference | None, ...] = ()
+    env: tuple[dict[str, Any], ...] = ()
+    """Variables of its container beside those of the Secrets."""
     suspend: bool = False
     run: int | None = None
     """Which run, of a stage that runs again and again (index, retire)."""
@@ -178,6 +180,8 @@ def _container(stage: StageJob) -> dict[str, Any]:
         container["resources"] = stage.compute.resources.model_dump(by_alias=True, exclude_none=True)
     if secrets := env_from(stage.secrets):
         container["envFrom"] = secrets
+    if stage.env:
+        container["env"] = list(stage.env)
     return container
 
 

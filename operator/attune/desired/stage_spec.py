@@ -20,6 +20,7 @@ from attune.contract import (
     StageSpec,
     TrainingConfig,
 )
+from attune.desired import hosted
 from attune.observation import SeenModelVersion, SeenTrainingJob
 
 VERSION_PREFIX = "version:"
@@ -39,7 +40,8 @@ def base_model_of(retriever: Retriever, model_type: ModelType) -> str | None:
 def training_config(seen: SeenTrainingJob, retriever: Retriever) -> TrainingConfig:
     """Everything that determines the weights, with every default filled in."""
     spec = seen.job.spec
-    base = spec.base_model or base_model_of(retriever, spec.type) or ""
+    openai = hosted.openai_training(seen)
+    base = hosted.base_model_name(openai) if openai else spec.base_model or base_model_of(retriever, spec.type) or ""
     if base.startswith(VERSION_PREFIX) and seen.base_version is not None:
         base = seen.base_version.spec.artifact.uri
     hyper, embedding = spec.hyperparameters, retriever.spec.embedding
@@ -60,6 +62,7 @@ def training_config(seen: SeenTrainingJob, retriever: Retriever) -> TrainingConf
         precision=hyper.precision,
         seed=hyper.seed,
         hard_negatives=hyper.hard_negatives,
+        openai=openai,
     )
 
 
