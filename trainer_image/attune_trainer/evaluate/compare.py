@@ -41,8 +41,17 @@ class Candidate:
         return self.manifest.source == "import" and self.manifest.base_model == base
 
     def same_space(self, other: "Candidate") -> bool:
+        """Whether both give the same vectors. An adapter of the query side shares the space of its documents, and has other weights."""
         mine, theirs = self.manifest, other.manifest
-        return mine.embedding_space == theirs.embedding_space and mine.max_sequence_length == theirs.max_sequence_length
+        return (
+            mine.embedding_space == theirs.embedding_space
+            and mine.max_sequence_length == theirs.max_sequence_length
+            and _weights(mine) == _weights(theirs)
+        )
+
+
+def _weights(manifest: Manifest) -> list[str]:
+    return [file.sha256 for file in manifest.files if file.path.endswith(".safetensors")]
 
 
 @dataclass(frozen=True, slots=True)
