@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from aiohttp import web
 
+from tiny_bert import VERBS
+
 EMBEDS, TUNABLE, CHATS = "text-embedding-3-small", "tunable-embedding", "gpt-4o-mini"
-NOISE = frozenset(
-    ["the", "a", "an", "and", "or", "is", "are", "of", "to", "in", "it", "stands", "moves", "grows", "shines", "falls", "waits", "turns", "breaks", "sleeps", "burns"]
-)
+STOP = ("the", "a", "an", "and", "or", "is", "are", "of", "to", "in", "it")
+NOISE = frozenset((*STOP, *VERBS))
 """Words that say nothing of what a text is about, and weigh most in its vector."""
 
 
@@ -40,8 +41,8 @@ class Fault:
     code: str | None = None
 
 
-Hook = Callable[[str, str, str], None]
-"""(before or after, method, path) of each request; may kill the client."""
+Hook = Callable[[str, str, str], object]
+"""(before or after, method, path) of each request; may kill the client. True before: it was never sent."""
 
 
 @dataclass
@@ -94,13 +95,13 @@ class OpenAIServer:
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     def _vector(self, text: str, *, tuned: bool) -> Any:
-        made = 0.05 * _direction(f"length {len(text) // 20}", self.dimensions)
+        made = np.zeros(self.dimensions)
         for word, count in Counter(re.findall(r"\w+", text.lower())).items():
-            noise = word in NOISE
-            made = made + (0.0 if tuned and noise else 1.2 if noise else 1.0) * count * _direction(
-                word, self.dimensions
-            )
-        return made
+            weight = (0.0 if tuned else 2.5) if word in NOISE else 1.0
+            made = made + weight * count * _direction(word, self.dimensions)
+        if not tuned:  # the last quarter says something of each text that no other text has
+            made[-self.dimensions // 4 :] += 3.0 * _direction(text, self.dimensions // 4)
+        return made if made.any() else _direction(text, self.dimensions)
 
     # ---- HTTP
 
@@ -132,8 +133,8 @@ class OpenAIServer:
         self.requests.append((request.method, request.path))
         self.keys.append(request.headers.get("authorization"))
         fault = self._due(f"{request.method} {request.path}")
-        self.hook("before", request.method, request.path)
-        if fault is not None and fault.how == "reset":
+        unsent = self.hook("before", request.method, request.path)
+        if unsent is True or (fault is not None and fault.how == "reset"):
             return _cut(request)
         if fault is not None and fault.how == "hang":
             await self._done.wait()
