@@ -97,10 +97,10 @@ class OpenAIServer:
     def _vector(self, text: str, *, tuned: bool) -> Any:
         made = np.zeros(self.dimensions)
         for word, count in Counter(re.findall(r"\w+", text.lower())).items():
-            weight = (0.0 if tuned else 2.5) if word in NOISE else 1.0
+            weight = (0.0 if tuned else 1.5) if word in NOISE else 1.0
             made = made + weight * count * _direction(word, self.dimensions)
         if not tuned:  # the last quarter says something of each text that no other text has
-            made[-self.dimensions // 4 :] += 3.0 * _direction(text, self.dimensions // 4)
+            made[-self.dimensions // 4 :] += 0.8 * _direction(text, self.dimensions // 4)
         return made if made.any() else _direction(text, self.dimensions)
 
     # ---- HTTP

@@ -13,6 +13,7 @@ os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASS
 
 from attune.contract import ArtifactRef, OpenAITraining, OwnerRef, Stage, StageResult, StageSpec, TrainingConfig
 from attune_retrieval import endpoint
+from attune_trainer.hosted import adapter
 from openai_server import EMBEDS, TUNABLE, OpenAIServer
 from tiny_bert import write_snapshot
 
@@ -32,6 +33,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No key of the machine's own, and pauses that a test can wait for."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setattr(endpoint, "LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr(adapter, "MOST_LOOKS", 8)
 
 
 @pytest.fixture

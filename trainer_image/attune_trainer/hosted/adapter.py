@@ -3,12 +3,12 @@
 Loss: cross-entropy over scaled cosines of a query to its document, to the others of its batch and to the mined negatives (InfoNCE,
 van den Oord 2018), plus lambda * |W - I|^2 / d, which keeps what the API's model knows where the data says nothing. What is known
 to be right is masked out of the negatives. Several lambdas are tried; the weights kept are those of the best validation nDCG@10,
-and the identity where nothing beats it.
+and the identity where nothing beats it by LEAST_RISE.
 """
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 SCALE = 20.0
 """Cosines are multiplied by it (temperature 0.05), as sentence-transformers does."""
-BATCH, MOST_EPOCHS, PATIENCE = 256, 40, 4
-LEARNING_RATE = 1e-3
-LAMBDAS = (1.0, 0.1, 0.01)
-WITHOUT_VALIDATION = (0.1, 10)
-"""Lambda and epochs where there is nothing to choose by."""
+SMALLEST_BATCH, LARGEST_BATCH, STEPS = 32, 256, 20
+"""Between two looks at validation there are so many steps, or one pass over the pairs where that is more."""
+MOST_LOOKS, PATIENCE = 40, 4
+LEARNING_RATE = 5e-4
+LAMBDAS = (10.0, 1.0)
+LEAST_RISE = 0.005
+"""Of the validation nDCG@10, for the vectors to be changed at all."""
+WITHOUT_VALIDATION = (10.0, 10)
+"""Lambda and looks where there is nothing to choose by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The map that was kept. `epoch` 0: the identity; `regularization`: the lambda it was trained with."""
+    """The map that was kept. `epoch` (passes over the pairs) 0: the identity; `regularization`: the lambda it was trained with."""
 
     adapter: Adapter
     loss: float
@@ -82,13 +86,13 @@ def fit(rows: Rows, validation: Validation | None, side: Side, seed: int, advanc
     size = rows.queries.shape[1]
     unchanged = Adapter(np.eye(size, dtype=np.float32), side)
     if validation is None:
-        strength, epochs = WITHOUT_VALIDATION
+        strength, looks = WITHOUT_VALIDATION
         run = _Run(rows, side, seed, strength)
         loss = 0.0
-        for epoch in range(epochs):
-            advance(epoch / epochs)
-            loss = run.epoch(epoch)
-        return Fitted(run.adapter(), loss, epochs, epochs, strength, None, None)
+        for look in range(looks):
+            advance(look / looks)
+            loss = run.go_on()
+        return Fitted(run.adapter(), loss, run.epochs, run.epochs, strength, None, None)
     before = validation.ndcg(unchanged)
     best = Fitted(unchanged, 0.0, 0, 0, 0.0, before, before)
     for number, strength in enumerate(LAMBDAS):
@@ -98,26 +102,26 @@ def fit(rows: Rows, validation: Validation | None, side: Side, seed: int, advanc
 
         found = _best_of(_Run(rows, side, seed, strength), validation, part)
         log.info("lambda %g: validation nDCG@10 %.4f after epoch %d", strength, found.ndcg or 0.0, found.epoch)
-        if (found.ndcg or 0.0) > (best.ndcg or 0.0):
+        if (found.ndcg or 0.0) > max(best.ndcg or 0.0, before + LEAST_RISE):
             best = found
-    return Fitted(best.adapter, best.loss, best.epoch, best.epochs, best.regularization, best.ndcg, before)
+    return replace(best, ndcg_before=before)
 
 
 def _best_of(run: "_Run", validation: Validation, advance: Callable[[float], None]) -> Fitted:
-    """One lambda, until validation has not risen for PATIENCE epochs."""
+    """One lambda, until validation has not risen for PATIENCE looks."""
     best: Fitted | None = None
-    epoch = 0
-    for epoch in range(1, MOST_EPOCHS + 1):
-        advance((epoch - 1) / MOST_EPOCHS)
-        loss = run.epoch(epoch)
+    since = 0
+    for look in range(MOST_LOOKS):
+        advance(look / MOST_LOOKS)
+        loss = run.go_on()
         adapter = run.adapter()
         score = validation.ndcg(adapter)
         if best is None or score > (best.ndcg or 0.0):
-            best = Fitted(adapter, loss, epoch, epoch, run.strength, score, None)
-        elif epoch - best.epoch >= PATIENCE:
+            best, since = Fitted(adapter, loss, run.epochs, run.epochs, run.strength, score, None), 0
+        elif (since := since + 1) >= PATIENCE:
             break
     assert best is not None
-    return Fitted(best.adapter, best.loss, best.epoch, epoch, best.regularization, best.ndcg, None)
+    return replace(best, epochs=run.epochs)
 
 
 class _Run:
@@ -130,6 +134,7 @@ class _Run:
 
         torch.set_num_threads(available_cpus())
         self.rows, self.side, self.seed, self.strength = rows, side, seed, strength
+        self.epochs = 0
         self.queries, self.documents = torch.from_numpy(rows.queries), torch.from_numpy(rows.documents)
         size = rows.queries.shape[1]
         self.change = torch.zeros((size, size), requires_grad=True)
@@ -141,22 +146,31 @@ class _Run:
         weight: Any = (self.identity + self.change).detach().numpy().astype(np.float32)
         return Adapter(np.array(weight), self.side)
 
-    def epoch(self, number: int) -> float:
-        """One pass over the pairs; the mean loss."""
-        order = np.random.default_rng([self.seed, 5, number]).permutation(len(self.rows.answers))
-        losses = []
-        for start in range(0, len(order), BATCH):
-            loss = self._loss(order[start : start + BATCH])
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            losses.append(float(loss.detach()))
+    def go_on(self) -> float:
+        """Until the next look; the mean loss."""
+        losses: list[float] = []
+        while len(losses) < STEPS:
+            losses += self._pass()
         mean = float(np.mean(losses))
         if not np.isfinite(mean):
             raise Diverged(
                 "the loss of the adapter is no number; the API's vectors or the pairs are at fault", reason="NotANumber"
             )
         return mean
+
+    def _pass(self) -> list[float]:
+        count = len(self.rows.answers)
+        size = min(LARGEST_BATCH, max(SMALLEST_BATCH, count // STEPS))
+        order = np.random.default_rng([self.seed, 5, self.epochs]).permutation(count)
+        self.epochs += 1
+        losses = []
+        for start in range(0, count, size):
+            loss = self._loss(order[start : start + size])
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            losses.append(float(loss.detach()))
+        return losses
 
     def _loss(self, batch: NDArray[np.int64]) -> "Tensor":
         import torch

@@ -34,7 +34,7 @@ READS, SECONDS = 6, 30.0
 """Tries of a request that changes nothing, and the time of each. One that makes something is tried once."""
 SENT = 5
 """How often something is made again, after it was looked for."""
-LONGEST_PAUSE = 15.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 MOST_HOURS = 72.0
 """A job that is not done then never will be; it is cancelled. activeDeadlineSeconds of the TrainingJob may be sooner."""
 OVER = frozenset({"succeeded", "failed", "cancelled"})
@@ -100,12 +100,24 @@ def _line(pair: Pair, form: str) -> dict[str, Any]:
     return {"messages": [asked, answered]}
 
 
-def client_of(base_url: str, *, retries: int = READS) -> "OpenAI":
+def client_of(base_url: str, *, retries: int | None = None) -> "OpenAI":
     """OpenAI's client for this server, with its own key and nobody else's."""
-    from openai import OpenAI
+    from openai import DefaultHttpxClient, OpenAI
 
-    key = endpoint.key_of(base_url)
-    return OpenAI(base_url=base_url, api_key=key or "no-key", max_retries=retries, timeout=SECONDS)
+    return OpenAI(
+        base_url=base_url,
+        api_key=endpoint.key_of(base_url) or "no-key",
+        max_retries=READS if retries is None else retries,
+        timeout=SECONDS,
+        http_client=DefaultHttpxClient(event_hooks={"response": [_is_json]}),
+    )
+
+
+def _is_json(response: Any) -> None:
+    """The SDK takes the page of a proxy for an answer; raised here, it is tried again as what did not come."""
+    kind = response.headers.get("content-type", "")
+    if response.status_code == 200 and "json" not in kind:
+        raise ValueError(f"an answer of type {kind or 'unknown'}, not JSON")
 
 
 @contextmanager
@@ -142,7 +154,6 @@ class FineTuning:
     reporter: Reporter
     termination: Termination
     wait: Callable[[float], None] = time.sleep
-    most_hours: float = MOST_HOURS
 
     def __post_init__(self) -> None:
         self.reading = client_of(self.training.base_url)
@@ -217,7 +228,7 @@ class FineTuning:
     # ---- until it is over
 
     def _followed(self, job: "FineTuningJob") -> FineTuned:
-        pause = 0.5
+        pause = FIRST_PAUSE
         while job.status not in OVER:
             self._tell(job)
             self._not_for_ever(job)
@@ -271,7 +282,7 @@ class FineTuning:
 
     def _not_for_ever(self, job: "FineTuningJob") -> None:
         hours = (datetime.now(UTC).timestamp() - job.created_at) / 3600
-        if hours < self.most_hours:
+        if hours < MOST_HOURS:
             return
         with explained(self.training.base_url):
             self.reading.fine_tuning.jobs.cancel(job.id)

@@ -99,6 +99,7 @@ class Remembered:
             found = {bytes(digest): (name, row) for row, digest in enumerate(part["digest"])}
         except (ValueError, IndexError, KeyError, EOFError, OSError) as error:
             log.warning("%s cannot be read (%s); its texts are embedded again", join(self.folder, name), error)
+            own.unlink()
             return
         self._parts[name] = part
         self._places |= found
