@@ -54,7 +54,7 @@ def test_hyperparameters_have_the_types_defaults_and_bounds_of_the_trainer(part:
 
 
 def test_every_setting_of_the_trainer_can_be_set_in_a_job() -> None:
-    of_the_retriever = {"base_model", "query_prompt", "document_prompt"}
+    of_the_retriever = {"base_model", "query_prompt", "document_prompt", "openai"}
     assert {*Hyperparameters.model_fields, *Validation.model_fields} == {
         *TrainingConfig.model_fields
     } - of_the_retriever
