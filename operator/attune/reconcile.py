@@ -69,6 +69,7 @@ def defaults_of(settings: Settings) -> Defaults:
         serving_image=settings.serving_image,
         finetune_enabled=settings.finetune_enabled,
         provider=settings.finetune_provider,
+        openai_model=settings.openai_finetune_model,
         min_examples=settings.finetune_min_examples,
         auto_promote=settings.finetune_auto_promote,
         prometheus_url=settings.prometheus_url,

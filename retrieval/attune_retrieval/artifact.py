@@ -12,29 +12,31 @@ from typing import Any
 import numpy as np
 
 from attune.contract import ModelType
-from attune_retrieval import manifest
+from attune_retrieval import hosted, manifest
 from attune_retrieval.encoding import OnnxEncoder
-from attune_retrieval.errors import BadData
+from attune_retrieval.errors import BadConfig, BadData, StoreUnavailable
+from attune_retrieval.hosted import HostedEncoder
 from attune_retrieval.manifest import Manifest
 from attune_retrieval.reranking import OnnxReranker
 
 GOLDEN = "golden.json"
 MIN_COSINE = 0.9999
 MAX_SCORE_DIFFERENCE = 1e-3
+TextEncoder = OnnxEncoder | HostedEncoder
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A verified model. `model` is an encoder or a reranker, as `manifest.type` says."""
 
-    model: OnnxEncoder | OnnxReranker
+    model: TextEncoder | OnnxReranker
     manifest: Manifest
     digest: str
 
     @property
-    def encoder(self) -> OnnxEncoder:
+    def encoder(self) -> TextEncoder:
         """The model of an embedding version; TypeError for a reranker."""
-        if not isinstance(self.model, OnnxEncoder):
+        if not isinstance(self.model, TextEncoder):
             raise TypeError(f"{self.manifest.type.value} is no encoder")
         return self.model
 
@@ -55,6 +57,7 @@ def open_verified(
 ) -> Opened:
     """The model of the artifact in `folder`; BadData (ArtifactCorrupt) unless digests and golden answers are right.
 
+    Where an API answers for the version it is asked for the golden texts, and may be away (StoreUnavailable) or refuse (BadConfig).
     `expected` is the sha256 of its manifest.json; None trusts the manifest that is there. `advance` hears 0..1.
     """
     return open_checked(folder, manifest.verified(folder, expected), advance, threads=threads)
@@ -69,11 +72,14 @@ def open_checked(
         golden: list[dict[str, Any]] = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
         if not golden:
             raise ValueError("no golden answers")
+        if isinstance(model, HostedEncoder):
+            hosted.check(folder, model, golden)
+            return Opened(model, described, manifest.sha256(folder / manifest.NAME))
         for number, entry in enumerate(golden):
             _reproduces(folder, model, number, entry)
             if advance:
                 advance((number + 1) / len(golden))
-    except BadData:
+    except (BadConfig, BadData, StoreUnavailable):
         raise
     except Exception as error:  # onnxruntime and tokenizers raise their own kinds; the files are at fault
         raise BadData(
@@ -84,8 +90,10 @@ def open_checked(
     return Opened(model, described, manifest.sha256(folder / manifest.NAME))
 
 
-def open_unverified(folder: Path, described: Manifest, *, threads: int | None = None) -> OnnxEncoder | OnnxReranker:
+def open_unverified(folder: Path, described: Manifest, *, threads: int | None = None) -> TextEncoder | OnnxReranker:
     """The model as the files say, right or not. For `open_verified`, and for the exporter that makes the golden answers."""
+    if described.openai is not None:
+        return hosted.open_hosted(folder, described)
     if described.type is ModelType.RERANKER:
         return OnnxReranker(folder, max_length=described.max_sequence_length, threads=threads)
     return OnnxEncoder(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from attune.contract import Contract, Dimensions, ModelType, TrainingConfig
+from attune.contract import Contract, Dimensions, HostedModel, ModelType, TrainingConfig
 from attune_retrieval.errors import BadData
 
 NAME = "manifest.json"
@@ -49,6 +49,10 @@ class Manifest(Contract):
     version: str | None = Field(None, description="Name of the ModelVersion it was made for.")
     dataset_digest: str | None = None
     config: TrainingConfig | None = None
+    openai: HostedModel | None = Field(None, description="Set: an API gives the vectors, and there are no weights.")
+    adapter: Literal["both", "query"] | None = Field(
+        None, description="What adapter.safetensors maps of the API's vectors; absent: there is none."
+    )
     libraries: dict[str, str] = Field(default_factory=dict)
     files: tuple[FileDigest, ...] = ()
 

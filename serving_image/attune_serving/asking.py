@@ -12,8 +12,9 @@ import numpy as np
 
 from attune_retrieval.encoding import Role
 from attune_retrieval.graph import Floats, Tokens
+from attune_retrieval.hosted import HostedEncoder
 from attune_retrieval.index import Hit
-from attune_serving import upstream
+from attune_serving import hosted, upstream
 from attune_serving.batching import QueueFull
 from attune_serving.forms import SearchForm
 from attune_serving.loading import is_unit
@@ -69,7 +70,9 @@ class Asking:
             tokens = await asyncio.to_thread(encoder.tokenize, texts, role)
         count = self._counted(tokens)
         patience.tokens(count + loaded.batcher.depth)
-        if loaded.model.upstream is not None:
+        if isinstance(encoder, HostedEncoder):
+            vectors = await hosted.vectors(self._client, encoder, texts, role)
+        elif loaded.model.upstream is not None:
             prompted = [encoder.prompts.get(role, "") + text for text in texts]
             try:
                 vectors = await upstream.embed(self._client, loaded.model.upstream, loaded.name, prompted)

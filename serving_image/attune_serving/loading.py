@@ -18,10 +18,10 @@ import numpy as np
 
 from attune.contract import IndexSpec, ModelType, ServedUpstream, ServedVersion
 from attune_retrieval import manifest
-from attune_retrieval.artifact import GOLDEN, Opened, open_checked
-from attune_retrieval.encoding import OnnxEncoder
+from attune_retrieval.artifact import GOLDEN, Opened, TextEncoder, open_checked
 from attune_retrieval.errors import BadData, RetrievalError, StoreUnavailable
 from attune_retrieval.graph import Floats, Tokens
+from attune_retrieval.hosted import HostedEncoder
 from attune_retrieval.index import Collection, Identity, Store, open_store
 from attune_retrieval.manifest import Manifest
 from attune_retrieval.reranking import OnnxReranker
@@ -55,7 +55,7 @@ class Model:
     upstream: ServedUpstream | None = None
 
     @property
-    def encoder(self) -> OnnxEncoder:
+    def encoder(self) -> TextEncoder:
         if self.opened is None:
             raise TypeError(f"{self.version.name} is closed")
         return self.opened.encoder
@@ -70,7 +70,12 @@ class Model:
         """Compute one batch: unit vectors, or scores as shape (len(batch), 1)."""
         if self.version.type is ModelType.RERANKER:
             return self.reranker.run(batch).reshape(-1, 1)
-        return self.encoder.run(batch)
+        encoder = self.encoder
+        if isinstance(encoder, HostedEncoder):
+            raise TypeError(
+                f"{self.version.name} is answered by {encoder.model.base_url}; nothing of it is computed here"
+            )
+        return encoder.run(batch)
 
     def close(self) -> None:
         """Nobody uses it any more."""

@@ -88,6 +88,22 @@ def retire_command(spec: SpecOption = SPEC) -> None:
     _run_stage(Stage.RETIRE, spec)
 
 
+@app.command("cancel")
+def cancel_command(
+    base_url: Annotated[str, typer.Option(help="Root of the API that fine-tunes.")],
+    run: Annotated[str, typer.Option(help="Uid of the TrainingJob.")],
+) -> None:
+    """Cancel what an API still fine-tunes for a TrainingJob that has ended."""
+    from attune_trainer.errors import StageError
+    from attune_trainer.hosted.cancelling import cancel
+
+    try:
+        print(f"{cancel(base_url, run)} jobs cancelled", flush=True)
+    except StageError as error:
+        print(f"{error.reason}: {error}", file=sys.stderr)
+        raise typer.Exit(int(error.exit_code)) from None
+
+
 @app.command("registry")
 def registry_command(
     root: Annotated[str, typer.Argument(help="Folder of the versions in the artifact store.")],

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from attune.contract import Stage, StageSpec
 from attune_retrieval.encoding import OnnxEncoder
+from attune_retrieval.hosted import HostedEncoder
 from attune_retrieval.reranking import OnnxReranker
 from attune_trainer import base_model, cross_encoder
 from attune_trainer.errors import BadConfig
@@ -40,7 +41,7 @@ def mined_by_first_stage(work: Work) -> tuple[StageSpec, Callable[[], Encode]]:
         return _configured(spec, hard_negatives=mined), nobody
     first = opened(spec.first_stage, work.scratch / "first")
     prompts = first.manifest.prompts
-    assert isinstance(first.encoder, OnnxEncoder)
+    assert isinstance(first.encoder, OnnxEncoder | HostedEncoder)
     encoder = first.encoder
     encoder.prompts = {}  # the mining puts the prompts before the texts itself
     asked = _configured(spec, query_prompt=prompts.get("query", ""), document_prompt=prompts.get("document", ""))

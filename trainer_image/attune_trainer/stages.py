@@ -17,6 +17,7 @@ from attune_trainer import base_model, reranker_stages, towers
 from attune_trainer.encode import TorchEncoder
 from attune_trainer.errors import BadData
 from attune_trainer.hardware import precision_of
+from attune_trainer.hosted import stages as hosted
 from attune_trainer.snapshots import local_snapshot
 from attune_trainer.stage_work import (
     Outcome,
@@ -58,8 +59,12 @@ def do(work: Work) -> Outcome:
 def _prepare(work: Work) -> Outcome:
     from attune_trainer.data.prepare import prepare
 
+    openai = work.spec.config.openai
+
     def encode_factory() -> Encode:
-        return mining_encoder(work.spec.config, work.base_folder())
+        return (
+            hosted.mining(work, openai) if openai is not None else mining_encoder(work.spec.config, work.base_folder())
+        )
 
     if work.spec.type is ModelType.RERANKER:
         spec, encode_factory = reranker_stages.mined_by_first_stage(work)
@@ -90,7 +95,7 @@ def mining_encoder(config: TrainingConfig, folder: Path) -> Encode:
 def _with_own_prompts(work: Work) -> StageSpec:
     """Mining asks as training and serving will: with the model's own prompts where the configuration has none."""
     spec = work.spec
-    if spec.config.hard_negatives.per_query == 0 or spec.data.min_examples == 0:
+    if spec.config.hard_negatives.per_query == 0 or spec.data.min_examples == 0 or spec.config.openai is not None:
         return spec
     own = base_model.declared_prompts(work.base_folder())
     prompts = {
@@ -109,6 +114,8 @@ def _train(work: Work) -> Outcome:
     from attune_trainer.train.validation import look
 
     spec = work.spec
+    if spec.config.openai is not None:
+        return hosted.train(work, spec.config.openai)
     refuse_unsupported(spec.config)
     target_of(spec)
     work.reporter.update(0)
@@ -208,11 +215,16 @@ def _evaluate(work: Work) -> Outcome:
     target = target_of(spec)
     work.reporter.update(0)
     held_out = read_snapshot(local_snapshot(spec.dataset, work.scratch))
+    openai = spec.config.openai
     contenders = Contenders(
-        candidate=opened(target, work.scratch / "candidate"),
-        active=opened(spec.active, work.scratch / "active") if spec.active else None,
+        candidate=hosted.with_memory(work, opened(target, work.scratch / "candidate")),
+        active=hosted.with_memory(work, opened(spec.active, work.scratch / "active")) if spec.active else None,
         base_name=spec.config.base_model,
-        base=lambda: TorchEncoder(base_model.load_untouched(spec.config, work.base_folder())),
+        base=lambda: (
+            hosted.base_encoder(work, openai)
+            if openai is not None
+            else TorchEncoder(base_model.load_untouched(spec.config, work.base_folder()))
+        ),
     )
     summary = evaluate(contenders, held_out, spec.evaluation, seed=spec.config.seed, report=work.reporter.part)
     work.reporter.update(100)

@@ -31,6 +31,7 @@ from attune.api.model_version import (
     StageRun,
     VersionStage,
 )
+from attune.api.openai import OpenAISettings
 from attune.api.retriever import Retriever, RetrieverSpec
 from attune.api.retriever_status import (
     Action,
@@ -77,6 +78,7 @@ __all__ = [
     "ModelVersionSpec",
     "ModelVersionStatus",
     "ObjectMeta",
+    "OpenAISettings",
     "Outcome",
     "OwnerReference",
     "Phase",

@@ -6,11 +6,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from attune.api.base import ApiModel, Resource, Status, Time
+from attune.api.common import SecretReference
 from attune.api.display import change, score, shown
 from attune.api.retriever_status import PromotionResult
 from attune.api.rules import Rule, immutable
 from attune.api.training_job import Attempts
-from attune.api.values import BaseModelUri, Digest, ObjectName, StoreUri
+from attune.api.values import BaseModelUri, Digest, ObjectName, Origin, StoreUri
 from attune.contract import (
     DatasetSummary,
     EvaluationMetrics,
@@ -72,7 +73,7 @@ class PromotionRequest(ApiModel):
 
 
 class ModelVersionSpec(ApiModel):
-    """One model. Nothing of it can be changed later, apart from promotion.requestID."""
+    """One model. Nothing of it can be changed later, apart from promotion.requestID and secretRef."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -90,12 +91,18 @@ class ModelVersionSpec(ApiModel):
     retriever: ObjectName = Field(description="Name of the Retriever in the same namespace.")
     type: ModelType = Field(description="embedding or reranker.")
     version: int = Field(ge=1, le=2**31 - 1, description="Number, part of the name.")
-    base_model: BaseModelUri = Field(description="Model that it was trained from, or that was imported.")
+    base_model: Origin = Field(
+        description="Model that it was trained from, or that was imported; openai:NAME for one that an API answers for."
+    )
     config: TrainingConfig | None = Field(
         None, description="Everything that determined the weights, apart from the data; unset for imports."
     )
     artifact: Artifact = Field(description="Where the exported model lies.")
     source: VersionSource = Field(description="Where the version comes from.")
+    secret_ref: SecretReference | None = Field(
+        None,
+        description="Secret with the key OPENAI_API_KEY, where an API answers for this version: its Pods are given that key.",
+    )
     promotion: PromotionRequest | None = Field(None, description="Request to make it active.")
 
 

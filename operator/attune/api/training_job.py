@@ -9,6 +9,7 @@ from attune.api.base import ApiModel, Resource, Status, Time
 from attune.api.common import Compute, MetricName
 from attune.api.display import percent, score, shown, span
 from attune.api.experiment import ExperimentSettings
+from attune.api.openai import OpenAISettings
 from attune.api.rules import Rule, immutable
 from attune.api.values import ObjectName, StartModel
 from attune.contract import (
@@ -179,6 +180,21 @@ class TrainingTemplate(ApiModel):
             path=".provider",
         ),
         Rule(
+            "!has(self.openai) || !has(self.provider) || self.provider == 'openai'",
+            "openai is for provider openai; remove it, or set provider: openai",
+            path=".openai",
+        ),
+        Rule(
+            "!(has(self.provider) && self.provider == 'openai' && has(self.baseModel))",
+            "provider openai starts from openai.model; remove baseModel",
+            path=".baseModel",
+        ),
+        Rule(
+            "!(has(self.provider) && self.provider == 'openai' && self.hyperparameters.method != 'full')",
+            "hyperparameters.method is for provider local; use openai.method and openai.side",
+            path=".hyperparameters.method",
+        ),
+        Rule(
             "!has(self.hyperparameters.loss) || (self.type == 'reranker') == (self.hyperparameters.loss in "
             "['bce', 'listwise'])",
             "loss does not fit the type; embeddings take multipleNegativesRanking, "
@@ -206,6 +222,7 @@ class TrainingTemplate(ApiModel):
         description="local: on this cluster. openai: through the OpenAI API. Unset: the operator's "
         "FINETUNE_PROVIDER (local).",
     )
+    openai: OpenAISettings | None = Field(None, description="Which API, and how, with provider openai.")
     base_model: StartModel | None = Field(
         None,
         description="Model that training starts from: as in the Retriever, or version:NAME to continue from a "
@@ -260,7 +277,7 @@ class TrainingJobSpec(TrainingTemplate):
 
     RULES: ClassVar[tuple[Rule, ...]] = immutable(
         "a run is what it was started as; create another TrainingJob",
-        *("retriever", "type", "provider", "baseModel", "dataSource", "hyperparameters", "validation"),
+        *("retriever", "type", "provider", "openai", "baseModel", "dataSource", "hyperparameters", "validation"),
         *("evalThreshold", "evaluation", "autoPromote", "promotion", "force"),
     )
 

@@ -84,6 +84,27 @@ StartModel = Annotated[
 ]
 """As BaseModelUri, or a version of ours."""
 
+_API_MODEL = r"[A-Za-z0-9][-A-Za-z0-9._:/@+]{0,240}"
+ApiModelName = Annotated[
+    str,
+    Field(min_length=1, max_length=241),
+    Rules(matches(f"^{_API_MODEL}$", "names no model of an API; use its name there, such as text-embedding-3-small")),
+]
+"""A model, as an API calls it."""
+
+Origin = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    Rules(
+        matches(
+            f"^(openai:{_API_MODEL}|{_HUB_ID}|{_STORES})$",
+            f"names no model; use {BASE_MODEL_FORMS}, or openai:NAME for one that an API answers for",
+        ),
+        INSIDE,
+    ),
+]
+"""What a version was made from: as BaseModelUri, or a model of an API."""
+
 HttpUrl = Annotated[
     str,
     Field(min_length=1, max_length=1024),

@@ -5,6 +5,14 @@ images carry no Kubernetes client.
 """
 
 from attune.contract.base import Contract
+from attune.contract.hosted import (
+    HOSTED_PREFIX,
+    KEY_VARIABLE,
+    OPENAI_URL,
+    HostedModel,
+    OpenAITraining,
+    key_variable,
+)
 from attune.contract.index import (
     Distance,
     IndexSpec,
@@ -58,6 +66,9 @@ from attune.contract.stage import (
 from attune.contract.traffic import HourOfTraffic, TrafficReport
 
 __all__ = [
+    "HOSTED_PREFIX",
+    "KEY_VARIABLE",
+    "OPENAI_URL",
     "PEERS_KEY",
     "SERVING_KEY",
     "ArchiveFields",
@@ -77,6 +88,7 @@ __all__ = [
     "FeedbackSource",
     "GuardReport",
     "HardNegatives",
+    "HostedModel",
     "HourOfTraffic",
     "IndexSpec",
     "IndexStore",
@@ -86,6 +98,7 @@ __all__ = [
     "Lora",
     "ModelSummary",
     "ModelType",
+    "OpenAITraining",
     "OwnerRef",
     "ProbeReport",
     "Progress",
@@ -110,6 +123,7 @@ __all__ = [
     "VersionState",
     "combine_digests",
     "corpus_digest",
+    "key_variable",
     "last_progress",
     "progress_line",
 ]

@@ -69,3 +69,10 @@ class TrainingMetrics(Contract):
     )
     best_epoch: float | None = Field(None, ge=0, description="Epoch whose weights were kept.")
     validation_ndcg_at10: Unit | None = Field(None, description="Best nDCG@10 on the validation split.")
+    validation_loss: float | None = Field(None, description="Loss on the validation file, as the API reported it.")
+    api_tokens: int | None = Field(
+        None, ge=0, description="Tokens that the API counted: trained on (fineTune), or embedded (adapter)."
+    )
+    fine_tuned_model: str | None = Field(
+        None, max_length=256, description="Name that the API gave the fine-tuned model."
+    )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from attune.contract.base import Contract
+from attune.contract.hosted import OpenAITraining
 from attune.contract.index import IndexWork, RetireWork
 
 DataFormat = Literal["jsonl", "parquet", "csv"]
@@ -205,6 +206,9 @@ class TrainingConfig(Contract):
         "", max_length=1024, description="Text put before each query, in training, evaluation and serving alike."
     )
     document_prompt: str = Field("", max_length=1024, description="Text put before each document.")
+    openai: OpenAITraining | None = Field(
+        None, description="Set: an API gives the vectors (provider openai), and nothing is trained of baseModel here."
+    )
 
 
 class EvaluationConfig(Contract):

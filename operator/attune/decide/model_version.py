@@ -19,13 +19,14 @@ from attune.api import (
     kinds,
 )
 from attune.contract import Stage, StageResult
-from attune.decide import gates
+from attune.decide import gates, hosted
 from attune.decide.conditions import Said, said
 from attune.decide.decision import NOTHING, Decision, Event
 from attune.decide.gates import Problem
 from attune.decide.settled import decide_settled
 from attune.decide.stages import Next, Run, Step, climb, started
 from attune.desired import ab_test, stage_job, stage_spec
+from attune.desired import hosted as desired_hosted
 from attune.objects import Ref
 from attune.observation import JobState, SeenModelVersion
 
@@ -57,7 +58,8 @@ def _follow_training(seen: SeenModelVersion, now: datetime) -> Decision:
     job, name = seen.training_job, seen.version.spec.source.training_job
     if job is None:
         problem = Problem("TrainingJobDeleted", f"TrainingJob {name} was deleted before this version was evaluated")
-        return _failed(seen, _status(seen), problem, now)
+        failed, cancel = _failed(seen, _status(seen), problem, now), hosted.cancelling_orphan(seen)
+        return replace(failed, ensure=cancel, events=(*failed.events, *hosted.told(cancel)))
     phase, run = job.status.phase, job.status
     artifact = run.artifact
     status = _status(
@@ -156,6 +158,7 @@ def _create(seen: SeenModelVersion, run: Run, now: datetime) -> Decision:
         compute=Compute(),
         image=seen.defaults.trainer_image,
         secrets=(seen.retriever.spec.storage.secret_ref,),
+        env=tuple(desired_hosted.env(desired_hosted.keys_of_import(seen, run.stage))),
     )
     status = _status(seen, stage=_stage_of(run.stage), attempts=started(run, stage.name, now))
     message = f"{run.stage}: Job {stage.name} created (attempt {run.number} of {run.backoff_limit + 1})"

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from attune.api import ModelVersion, Retriever, conditions
 from attune.contract import ModelType, TrainingConfig
+from attune.decide import hosted
 from attune.decide.gates import Problem
 from attune.desired.stage_spec import VERSION_PREFIX, base_model_of, training_config
 from attune.observation import SeenTrainingJob
@@ -118,13 +119,6 @@ def no_source(seen: SeenTrainingJob) -> Problem | None:
     )
 
 
-def provider_unknown(seen: SeenTrainingJob) -> Problem | None:
-    provider = seen.job.spec.provider or seen.defaults.provider
-    if provider == "local":
-        return None
-    return Problem("ProviderNotAvailable", f"spec.provider: {provider!r} is not available in this release; use local")
-
-
 def not_in_this_release(seen: SeenTrainingJob) -> Problem | None:
     spec = seen.job.spec
     unavailable = {
@@ -139,7 +133,15 @@ def not_in_this_release(seen: SeenTrainingJob) -> Problem | None:
     )
 
 
-REFUSALS: tuple[Check, ...] = (provider_unknown, not_in_this_release, no_such_model, source_not_defined, no_source)
+REFUSALS: tuple[Check, ...] = (
+    hosted.provider_mismatch,
+    hosted.more_than_one_process,
+    hosted.base_without_weights,
+    not_in_this_release,
+    no_such_model,
+    source_not_defined,
+    no_source,
+)
 
 LOSS_OF = {ModelType.EMBEDDING: "multipleNegativesRanking", ModelType.RERANKER: "bce"}
 """What an unset loss means (TrainingConfig.loss): said or not, it is the same training."""

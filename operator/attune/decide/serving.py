@@ -9,6 +9,7 @@ from attune.contract import ModelType, ServingConfig
 from attune.decide import retention
 from attune.decide.conditions import Said, said
 from attune.desired import serving as desired
+from attune.desired.hosted import ApiKey, keys_of_serving
 from attune.desired.stage_spec import place_of
 from attune.objects import Manifest, Ref
 from attune.observation import SeenReplica, SeenRetriever
@@ -38,13 +39,20 @@ def follow(seen: SeenRetriever) -> Follow:
     wanted = [desired.config_map(retriever, told, seen.replicas)] if told is not None else []
     deploys = retriever.spec.serving.deploy
     if deploys:
-        wanted += desired.workload(retriever, seen.serving_image)
+        wanted += desired.workload(retriever, seen.serving_image, _keys(seen))
     apply = tuple(m for m in wanted if not desired.is_applied(m, seen.objects.get((m["kind"], m["metadata"]["name"]))))
     delete = () if deploys else tuple(_obsolete(seen))
     lagging = tuple(_lag(replica, told) for replica in seen.replicas if told is not None and not _acts(replica, told))
     missing = deploys and len(seen.replicas) < retriever.spec.serving.replicas
     waits = bool(apply) or bool(lagging) or missing or told is None
     return Follow(told, apply, delete, lagging, (EAGER if apply or _recent(seen) else PATIENT) if waits else None)
+
+
+def _keys(seen: SeenRetriever) -> tuple[ApiKey, ...]:
+    """Of all kept versions that an API answers for, promoted or not: Pods are replaced when one of them is staged, and not again
+    when it is promoted, taken back and promoted once more."""
+    kept = retention.kept(seen.retriever, seen.versions, ModelType.EMBEDDING)
+    return keys_of_serving(v for v in seen.versions if v.metadata.name in kept and v.status.artifact is not None)
 
 
 def pointers(status: RetrieverStatus) -> Iterator[str]:

@@ -5,11 +5,12 @@ from typing import Any
 
 from attune.api import Compute, Phase, TrainingJob, TrainingJobStatus, kinds
 from attune.contract import Stage, StageResult
-from attune.decide import gates, refusals
+from attune.decide import gates, hosted, refusals
 from attune.decide.conditions import Said, said
 from attune.decide.decision import NOTHING, Decision, Event, observed
 from attune.decide.gates import Candidate, Problem
 from attune.decide.stages import Next, Run, Step, climb, started
+from attune.desired import hosted as desired_hosted
 from attune.desired import model_version, stage_job, stage_spec
 from attune.objects import Ref
 from attune.observation import JobState, SeenTrainingJob
@@ -89,6 +90,7 @@ def _create(seen: SeenTrainingJob, run: Run, now: datetime) -> Decision:
         compute=seen.job.spec.compute or Compute(),
         image=seen.defaults.trainer_image,
         secrets=stage_spec.stage_secrets(seen.retriever, spec),
+        env=tuple(desired_hosted.env(desired_hosted.keys_of_run(seen, run.stage))),
     )
     status = _status(
         seen,
@@ -257,10 +259,12 @@ def _end(seen: SeenTrainingJob, status: TrainingJobStatus, phase: Phase, why: Pr
     )
     live = [j for j in seen.stage_jobs if j.state not in {JobState.SUCCEEDED, JobState.FAILED}]
     namespace = seen.job.metadata.namespace
+    cancel = () if succeeded else hosted.cancelling(seen, done.attempts or ())
     return Decision(
         status=done,
+        ensure=cancel,
         delete=tuple(Ref("batch/v1", "Job", namespace, job.name, job.uid) for job in live),
-        events=(Event(phase.value, f"{why.reason}: {why.message}", warning=not succeeded),),
+        events=(Event(phase.value, f"{why.reason}: {why.message}", warning=not succeeded), *hosted.told(cancel)),
         requeue_after=_ttl(seen.job),
     )
 

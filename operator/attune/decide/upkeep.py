@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from attune.api import Compute, StageRun, kinds
 from attune.contract import Stage, StageResult, StageSpec
 from attune.decide.stages import Next, Run, Step, climb, started
+from attune.desired import hosted
 from attune.desired.stage_job import StageJob, job, spec_config_map
 from attune.objects import Manifest, Ref
 from attune.observation import SeenModelVersion
@@ -89,6 +90,7 @@ def _create(seen: SeenModelVersion, work: Work, current: StageRun, run: Run, now
         compute=Compute(),
         image=seen.defaults.trainer_image,
         secrets=(seen.retriever.spec.storage.secret_ref, seen.retriever.spec.index.secret_ref),
+        env=tuple(hosted.env(hosted.keys_of_import(seen, work.stage))),
         run=current.run,
     )
     namespace = seen.version.metadata.namespace

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from attune.api import Retriever, TrainingJob, kinds, labels, names
 from attune.contract import ModelType, TrainingConfig
+from attune.desired import hosted
 from attune.desired.stage_spec import layout
 from attune.objects import Manifest
 
@@ -14,6 +15,9 @@ def trained(job: TrainingJob, retriever: Retriever, config: TrainingConfig, numb
     manifest["metadata"]["labels"][labels.TRAINING_JOB_UID] = job.metadata.uid
     manifest["spec"]["config"] = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     manifest["spec"]["source"] = {"trainingJob": job.metadata.name}
+    secret = hosted.secret_of(job)
+    if config.openai is not None and secret is not None:
+        manifest["spec"]["secretRef"] = {"name": secret.name}
     return manifest
 
 

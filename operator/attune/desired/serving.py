@@ -22,7 +22,7 @@ from attune.contract import (
     ServedVersion,
     ServingConfig,
 )
-from attune.desired import stage_job
+from attune.desired import hosted, stage_job
 from attune.desired.stage_spec import index_spec
 from attune.objects import Manifest
 from attune.observation.replicas import PORT, SeenReplica
@@ -95,6 +95,7 @@ def served(version: ModelVersion, retriever: Retriever) -> ServedVersion | None:
     if artifact is None or (searched and index is None):
         return None
     upstream = retriever.spec.serving.upstream is not None and version.spec.type is ModelType.EMBEDDING
+    upstream = upstream and hosted.key_of(version) is None  # its own API answers, and its adapter is needed here
     return ServedVersion(
         name=version.metadata.name,
         type=version.spec.type,
@@ -166,8 +167,8 @@ def config_map(retriever: Retriever, told: ServingConfig, replicas: Iterable[See
     )
 
 
-def workload(retriever: Retriever, image: str) -> tuple[Manifest, ...]:
-    """What `serving.deploy` stands for, in the order in which it is to be made."""
+def workload(retriever: Retriever, image: str, keys: Iterable[hosted.ApiKey] = ()) -> tuple[Manifest, ...]:
+    """What `serving.deploy` stands for, in the order in which it is to be made. `keys`: of the APIs that answer for versions."""
     name, config_name = name_of(retriever), config_map_name(retriever)
     role = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -199,7 +200,7 @@ def workload(retriever: Retriever, image: str) -> tuple[Manifest, ...]:
         },
     }
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
-    made = (account, role, binding, service, _deployment(retriever, image))
+    made = (account, role, binding, service, _deployment(retriever, image, keys))
     return tuple(_finished(retriever, manifest) for manifest in made)
 
 
@@ -243,7 +244,7 @@ def _selector(retriever: Retriever) -> dict[str, str]:
     return {labels.RETRIEVER: retriever.metadata.name, labels.COMPONENT: labels.SERVING}
 
 
-def _deployment(retriever: Retriever, image: str) -> Manifest:
+def _deployment(retriever: Retriever, image: str, keys: Iterable[hosted.ApiKey]) -> Manifest:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -257,13 +258,13 @@ def _deployment(retriever: Retriever, image: str) -> Manifest:
                     "labels": {**_selector(retriever), labels.OWNER_UID: retriever.metadata.uid},
                     "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT)},
                 },
-                "spec": _pod_spec(retriever, image),
+                "spec": _pod_spec(retriever, image, keys),
             },
         },
     }
 
 
-def _pod_spec(retriever: Retriever, image: str) -> dict[str, Any]:
+def _pod_spec(retriever: Retriever, image: str, keys: Iterable[hosted.ApiKey]) -> dict[str, Any]:
     volumes: list[dict[str, Any]] = [
         {"name": "config", "configMap": {"name": config_map_name(retriever), "optional": True}},
         {"name": "cache", "emptyDir": {}},
@@ -280,7 +281,7 @@ def _pod_spec(retriever: Retriever, image: str) -> dict[str, Any]:
         "terminationGracePeriodSeconds": 45,
         "securityContext": {"runAsNonRoot": True, "runAsUser": user, "runAsGroup": user, "fsGroup": user},
         "volumes": volumes,
-        "containers": [_container(retriever, image)],
+        "containers": [_container(retriever, image, keys)],
     }
 
 
@@ -295,7 +296,7 @@ def _secrets(retriever: Retriever) -> tuple[SecretReference | None, ...]:
     return spec.storage.secret_ref, spec.index.secret_ref, spec.judge.secret_ref if spec.judge else None
 
 
-def _container(retriever: Retriever, image: str) -> dict[str, Any]:
+def _container(retriever: Retriever, image: str, keys: Iterable[hosted.ApiKey]) -> dict[str, Any]:
     spec = retriever.spec
     mounts = [
         {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
@@ -323,6 +324,7 @@ def _container(retriever: Retriever, image: str) -> dict[str, Any]:
         "env": [
             *({"name": k, "valueFrom": {"fieldRef": {"fieldPath": path}}} for k, path in fields.items()),
             *({"name": k, "value": value} for k, value in values.items()),
+            *hosted.env(keys),
         ],
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "volumeMounts": mounts,

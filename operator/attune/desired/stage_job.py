@@ -30,6 +30,8 @@ class StageJob:
     compute: Compute
     image: str
     secrets: tuple[SecretReference | None, ...] = ()
+    env: tuple[dict[str, Any], ...] = ()
+    """Variables of its container beside those of the Secrets."""
     suspend: bool = False
     run: int | None = None
     """Which run, of a stage that runs again and again (index, retire)."""
@@ -202,6 +204,8 @@ def _container(stage: StageJob, *, shared_memory: bool) -> dict[str, Any]:
         container["env"] = env
     if secrets := env_from(stage.secrets):
         container["envFrom"] = secrets
+    if stage.env:
+        container["env"] = list(stage.env)
     return container
 
 

@@ -21,6 +21,7 @@ from attune.contract import (
     SyntheticSource,
     TrainingConfig,
 )
+from attune.desired import hosted
 from attune.observation import SeenModelVersion, SeenTrainingJob
 
 VERSION_PREFIX = "version:"
@@ -41,7 +42,9 @@ def base_model_of(retriever: Retriever, model_type: ModelType) -> str | None:
 def training_config(seen: SeenTrainingJob, retriever: Retriever) -> TrainingConfig:
     """Everything that determines the weights, with every default filled in."""
     spec = seen.job.spec
-    base = spec.base_model or _in_index(seen) or base_model_of(retriever, spec.type) or ""
+    openai = hosted.openai_training(seen)
+    own = spec.base_model or _in_index(seen) or base_model_of(retriever, spec.type) or ""
+    base = hosted.base_model_name(openai) if openai else own
     if base.startswith(VERSION_PREFIX) and seen.base_version is not None:
         base = seen.base_version.spec.artifact.uri
     hyper, embedding = spec.hyperparameters, retriever.spec.embedding
@@ -64,6 +67,7 @@ def training_config(seen: SeenTrainingJob, retriever: Retriever) -> TrainingConf
         precision=hyper.precision,
         seed=hyper.seed,
         hard_negatives=hyper.hard_negatives,
+        openai=openai,
     )
 
 

@@ -21,6 +21,7 @@ class Defaults:
     serving_image: str = "attune-serving"
     finetune_enabled: bool = False
     provider: str = "local"
+    openai_model: str = "text-embedding-3-small"
     min_examples: int = 1000
     auto_promote: bool = False
     progress_interval: timedelta = timedelta(seconds=5)

@@ -11,13 +11,14 @@ from pydantic import ValidationError
 from attune.api import (
     ABTestStatus,
     ModelVersion,
+    OpenAISettings,
     Retriever,
     TrainingJob,
     TrainingJobStatus,
     TrainingSchedule,
 )
 from attune.api.training_job import Hyperparameters, Validation
-from attune.contract import EvaluationMetrics, EvaluationSummary, ModelType, Progress, TrainingConfig
+from attune.contract import EvaluationMetrics, EvaluationSummary, ModelType, OpenAITraining, Progress, TrainingConfig
 
 NOW = datetime(2026, 3, 15, 12, 0, 30, 999, tzinfo=UTC)
 
@@ -57,7 +58,14 @@ def test_every_setting_of_the_trainer_can_be_set_in_a_job() -> None:
     of_the_retriever = {"base_model", "query_prompt", "document_prompt"}
     assert {*Hyperparameters.model_fields, *Validation.model_fields} == {
         *TrainingConfig.model_fields
-    } - of_the_retriever
+    } - of_the_retriever - {"openai"}
+
+
+def test_every_setting_of_provider_openai_can_be_set_in_a_job() -> None:
+    assert {*OpenAISettings.model_fields} == {*OpenAITraining.model_fields, "secret_ref"}
+    for name in ("method", "dimensions", "side", "file_format", "base_url"):
+        asked, trained = OpenAISettings.model_fields[name], OpenAITraining.model_fields[name]
+        assert asked.default == trained.default, name
 
 
 def test_a_new_object_has_an_empty_status_that_writes_nothing() -> None:

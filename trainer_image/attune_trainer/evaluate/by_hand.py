@@ -37,7 +37,7 @@ def open_encoder(folder: Path) -> Encoder:
         raise BadData(
             f"{folder} is no folder; give an exported artifact or a sentence-transformers model.", reason="DataNotFound"
         )
-    if (folder / manifest.NAME).is_file() and (folder / "onnx").is_dir():
+    if (folder / manifest.NAME).is_file() and ((folder / "onnx").is_dir() or manifest.read(folder).openai is not None):
         from attune_retrieval.artifact import open_verified
 
         return open_verified(folder, None).encoder

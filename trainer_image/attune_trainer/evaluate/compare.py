@@ -41,11 +41,16 @@ class Candidate:
         return self.manifest.source == "import" and self.manifest.base_model == base
 
     def same_model(self, other: "Candidate") -> bool:
-        """Whether both rank alike. Versions of one space may differ in how they read queries (method queryOnly)."""
+        """Whether both rank alike. Versions of one space may differ in how they read queries (method queryOnly, an adapter)."""
         mine, theirs = self.manifest, other.manifest
         if mine.embedding_space != theirs.embedding_space or mine.max_sequence_length != theirs.max_sequence_length:
             return False
-        return (mine.document_graph is None and theirs.document_graph is None) or mine.files == theirs.files
+        one_graph = mine.document_graph is None and theirs.document_graph is None
+        return (one_graph and _weights(mine) == _weights(theirs)) or mine.files == theirs.files
+
+
+def _weights(manifest: Manifest) -> list[str]:
+    return [file.sha256 for file in manifest.files if file.path.endswith(".safetensors")]
 
 
 @dataclass(frozen=True, slots=True)
