@@ -87,7 +87,7 @@ def _create(seen: SeenTrainingJob, run: Run, now: datetime) -> Decision:
         api_version=kinds.API_VERSION,
         compute=seen.job.spec.compute or Compute(),
         image=seen.defaults.trainer_image,
-        secrets=(seen.retriever.spec.storage.secret_ref,),
+        secrets=(seen.retriever.spec.storage.secret_ref, stage_spec.judge_secret(seen.retriever, run.stage)),
     )
     status = _status(
         seen,
@@ -171,7 +171,8 @@ def _judge(seen: SeenTrainingJob, step: Step, result: StageResult, now: datetime
             seen, Problem("NotMeasured", f"evaluate left no numbers: {result.message}"), now, step, stage=Stage.EVALUATE
         )
     told = gates.compared(evaluation)
-    problem = gates.first_problem(Candidate(evaluation, seen.job.spec.eval_threshold))
+    asked = seen.job.spec
+    problem = gates.first_problem(Candidate(evaluation, asked.eval_threshold, asked.evaluation.max_general_drop))
     status = _status(seen, evaluation=evaluation, attempts=step.attempts)
     status = said(status, Said("Evaluated", True, result.reason, told), seen.job.metadata.generation, now)
     if problem:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from attune.api import ModelVersion, Retriever, TrainingJob
+from attune.api import ModelVersion, Retriever, SecretReference, TrainingJob
 from attune.contract import (
     ArtifactRef,
     DataSpec,
@@ -12,6 +12,7 @@ from attune.contract import (
     HardNegatives,
     IndexSpec,
     IndexWork,
+    JudgeSource,
     Layout,
     ModelType,
     OwnerRef,
@@ -110,7 +111,8 @@ def for_training(seen: SeenTrainingJob, retriever: Retriever, stage: Stage) -> S
         model=_target(seen.version, artifact.digest if artifact else None),
         active=artifact_of(seen.active) if stage is Stage.EVALUATE else None,
         first_stage=artifact_of(seen.first_stage) if stage in {Stage.PREPARE, Stage.EVALUATE} else None,
-        evaluation=EvaluationConfig(score_metric=job.spec.evaluation.score_metric, k=job.spec.evaluation.k),
+        evaluation=evaluation_config(job),
+        judge=judge_of(retriever, stage),
     )
 
 
@@ -138,7 +140,30 @@ def for_import(seen: SeenModelVersion, retriever: Retriever, stage: Stage) -> St
         model=_target(version, artifact.digest if artifact else version.spec.artifact.digest),
         active=artifact_of(seen.active) if stage is Stage.EVALUATE else None,
         first_stage=artifact_of(seen.first_stage) if stage is Stage.EVALUATE else None,
+        judge=judge_of(retriever, stage),
     )
+
+
+def evaluation_config(job: TrainingJob) -> EvaluationConfig:
+    """How the candidate is measured; the limits that it must keep stay with the operator."""
+    asked = job.spec.evaluation
+    return EvaluationConfig(
+        score_metric=asked.score_metric, k=asked.k, judged_queries=asked.judged_queries, general=asked.general
+    )
+
+
+def judge_of(retriever: Retriever, stage: Stage) -> JudgeSource | None:
+    """The language model that an evaluation asks; no other stage needs one."""
+    judge = retriever.spec.judge
+    if judge is None or stage is not Stage.EVALUATE:
+        return None
+    return JudgeSource(url=str(judge.base_url), model=judge.model)
+
+
+def judge_secret(retriever: Retriever, stage: Stage) -> SecretReference | None:
+    """The Secret with the judge's key, for the Job that asks it."""
+    judge = retriever.spec.judge
+    return judge.secret_ref if judge is not None and stage is Stage.EVALUATE else None
 
 
 def index_spec(retriever: Retriever) -> IndexSpec:
