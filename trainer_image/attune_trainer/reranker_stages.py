@@ -12,7 +12,6 @@ from attune_trainer.stage_work import (
     Outcome,
     Work,
     checkpoints_uri,
-    evaluated_message,
     fetched,
     opened,
     publish,
@@ -68,6 +67,7 @@ def _train(work: Work) -> Outcome:
         license=base_model.licence(base),
         dataset_digest=spec.dataset.digest if spec.dataset else None,
         config=spec.config,
+        curve=around.curve.to_json(),
     )
     summary = publish(
         work, lambda named: write_reranker(trained.model, work.scratch / "artifact", named), provenance, trained.metrics
@@ -102,23 +102,22 @@ def _import(work: Work) -> Outcome:
 
 def _evaluate(work: Work) -> Outcome:
     from attune_retrieval.artifact import open_verified
-    from attune_trainer.evaluate.heldout import read_snapshot
-    from attune_trainer.evaluate.reranking import Rerankers, evaluate_reranker
+    from attune_trainer import evaluating
+    from attune_trainer.evaluate.reranking import Rerankers
 
     spec = work.spec
     target = target_of(spec)
     work.reporter.update(0)
-    held_out = read_snapshot(local_snapshot(spec.dataset, work.scratch))
+    snapshot = local_snapshot(spec.dataset, work.scratch)
     active = spec.active
     contenders = Rerankers(
         candidate=open_verified(fetched(target, work.scratch / "candidate"), target.digest).reranker,
         active=open_verified(fetched(active, work.scratch / "active"), active.digest).reranker if active else None,
         first_stage=opened(spec.first_stage, work.scratch / "first").encoder if spec.first_stage else None,
     )
-    summary = evaluate_reranker(contenders, held_out, spec.evaluation, seed=spec.config.seed, report=work.reporter.part)
-    work.reporter.update(100)
+    outcome = evaluating.reranker(work, contenders, snapshot)
     found_by = spec.first_stage.name if spec.first_stage else "BM25"
-    return {"message": f"{evaluated_message(summary.metrics)} Candidates by {found_by}.", "evaluation": summary}
+    return outcome | {"message": f"{outcome['message']} Candidates by {found_by}."}
 
 
 STAGES: dict[Stage, Callable[[Work], Outcome]] = {

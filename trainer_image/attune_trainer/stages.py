@@ -20,7 +20,6 @@ from attune_trainer.stage_work import (
     Outcome,
     Work,
     checkpoints_uri,
-    evaluated_message,
     opened,
     publish,
     target_of,
@@ -107,6 +106,7 @@ def _train(work: Work) -> Outcome:
         license=base_model.licence(base),
         dataset_digest=spec.dataset.digest if spec.dataset else None,
         config=spec.config,
+        curve=around.curve.to_json(),
     )
     summary = _publish(work, trained.model, provenance, trained.metrics)
     return {"message": trained_message(trained.metrics), "model": summary}
@@ -181,19 +181,17 @@ def tidy(spec: StageSpec) -> None:
 
 
 def _evaluate(work: Work) -> Outcome:
-    from attune_trainer.evaluate.compare import Contenders, evaluate
-    from attune_trainer.evaluate.heldout import read_snapshot
+    from attune_trainer import evaluating
+    from attune_trainer.evaluate.compare import Contenders
 
     spec = work.spec
     target = target_of(spec)
     work.reporter.update(0)
-    held_out = read_snapshot(local_snapshot(spec.dataset, work.scratch))
+    snapshot = local_snapshot(spec.dataset, work.scratch)
     contenders = Contenders(
         candidate=opened(target, work.scratch / "candidate"),
         active=opened(spec.active, work.scratch / "active") if spec.active else None,
         base_name=spec.config.base_model,
         base=lambda: TorchEncoder(base_model.load_untouched(spec.config, work.base_folder())),
     )
-    summary = evaluate(contenders, held_out, spec.evaluation, seed=spec.config.seed, report=work.reporter.part)
-    work.reporter.update(100)
-    return {"message": evaluated_message(summary.metrics), "evaluation": summary}
+    return evaluating.embedding(work, contenders, snapshot)

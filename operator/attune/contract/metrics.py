@@ -52,7 +52,7 @@ class JudgeSummary(Contract):
     repeats: int = Field(ge=1, description="Judgements of each answer.")
     faithfulness: Judgements | None = Field(None, description="Judgements behind the candidate's faithfulness.")
     relevance: Judgements | None = Field(None, description="Judgements behind the candidate's relevance.")
-    calls: int = Field(0, ge=0, description="Requests to the language model, failed ones included.")
+    calls: int = Field(0, ge=0, description="Requests that it answered, also with an error.")
     tokens: int = Field(0, ge=0, description="Tokens that it says it used.")
 
 

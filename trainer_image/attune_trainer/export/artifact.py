@@ -6,6 +6,7 @@ An artifact folder is a plain sentence-transformers model (safetensors, tokenize
 
 import json
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -47,6 +48,10 @@ class Provenance:
     dataset_digest: str | None = None
     config: TrainingConfig | None = None
     version: str | None = None
+    curve: bytes | None = None
+    """The training curve, as JSON."""
+    documents: "Callable[[Path, manifest.Manifest], Mapping[str, bytes]]" = lambda _folder, _manifest: {}
+    """Made once the rest is written: more files that go with it, by name (the model card)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +76,16 @@ def write(model: "SentenceTransformer", folder: Path, provenance: Provenance) ->
     encoder = OnnxEncoder(folder, prompts=prompts, max_length=limit)
     golden = _golden(TorchEncoder(model), encoder)
     (folder / GOLDEN).write_text(json.dumps(golden, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    described = _manifest(model, folder, provenance, prompts)
+    described = documented(folder, _manifest(model, folder, provenance, prompts), provenance)
     return Written(folder, manifest.write(folder, described), described)
+
+
+def documented(folder: Path, described: manifest.Manifest, provenance: Provenance) -> manifest.Manifest:
+    """Add the files for people that go with an artifact; the manifest lists them with the others."""
+    more = provenance.documents(folder, described)
+    for name, data in more.items():
+        (folder / name).write_bytes(data)
+    return described.model_copy(update={"files": manifest.file_digests(folder)}) if more else described
 
 
 def _manifest(

@@ -20,6 +20,7 @@ from attune_trainer.reporting import Reporter
 from attune_trainer.signals import Termination
 from attune_trainer.train.batches import Plan
 from attune_trainer.train.checkpoints import Checkpoints
+from attune_trainer.train.curve import Curve
 from attune_trainer.train.validation import Score, Subject
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Surroundings:
     reporter: Reporter
     termination: Termination
     checkpoints: Checkpoints
+    curve: Curve = field(default_factory=Curve)
 
 
 class Watch(TrainerCallback):
@@ -142,6 +144,7 @@ class Watch(TrainerCallback):
         memory = Memory(**asdict(self.memory))
         memory.seconds += time.monotonic() - self.started
         memory.save(folder / MEMORY)
+        self.around.curve.save(folder)
         if self.best is not None:
             from safetensors.torch import save_file
 
@@ -154,6 +157,7 @@ class Watch(TrainerCallback):
     def recall(self, folder: Path) -> None:
         """Take up what a checkpoint remembers."""
         self.memory = Memory.load(folder / MEMORY)
+        self.around.curve.load(folder)
         if (folder / BEST).is_file():
             from safetensors.torch import load_file
 
@@ -177,6 +181,7 @@ class Watch(TrainerCallback):
         if step in self.plan.epoch_ends:
             self.memory.epoch_losses.clear()
         self.memory.note_loss(loss)
+        self.around.curve.note_loss(step + 1, self.plan.epochs_at(step + 1), loss)
 
     def restore_best(self) -> None:
         """Put the weights of the best look back into the model."""
@@ -232,6 +237,7 @@ class Watch(TrainerCallback):
         finally:
             self.model.train(training)
         self._refuse_collapse(score, step)
+        self.around.curve.note_look(step, self.plan.epochs_at(step), score.ndcg)
         if self.memory.note_score(step, score.ndcg, self.config.min_improvement):
             self.best = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
 
