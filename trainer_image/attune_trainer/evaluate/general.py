@@ -130,7 +130,7 @@ def compared(
     """The numbers of the guard; the interval is of candidate minus base, by document."""
     mine, theirs = candidate.per_query["ndcg_at10"], base.per_query["ndcg_at10"]
     return GeneralMetrics(
-        name=general.name,
+        name=general.name[-80:],
         queries=len(general.held_out.queries),
         documents=len(general.held_out.documents),
         ndcg_at10=round(float(mine.mean()), 5),
