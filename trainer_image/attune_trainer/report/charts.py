@@ -46,7 +46,7 @@ class Plot:
     bars: tuple[Bar, ...] = ()
 
 
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round numbers from `low` to `high`, about `most` of them: steps of 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
