@@ -202,7 +202,8 @@ def test_wins_and_losses_have_their_places_and_texts() -> None:
 
 
 def test_the_values_can_be_read_again() -> None:
-    report = a_report()
+    report = a_report(compared(ranked(0, 1), ranked(1)))
+    assert report.queries.examples_lost[0].change.rank_after is None
     assert Report.from_json(report.to_json()) == report
 
 

@@ -62,8 +62,8 @@ class QueryChange(Contract):
     query: str
     before: float = Field(description="nDCG@10 of the version before.")
     after: float = Field(description="nDCG@10 of the candidate.")
-    rank_before: int | None
-    rank_after: int | None
+    rank_before: int | None = None
+    rank_after: int | None = None
 
     @property
     def difference(self) -> float:
