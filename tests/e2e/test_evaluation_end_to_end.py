@@ -14,8 +14,10 @@ from devcluster import Cluster
 from judge_server import JudgeServer
 from serving_world import API, World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 KEY = "sk-judge"
+SECONDS = 900
+"""Three stages with torch, on two cores that others use."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def world(
     made.apply(secret("judge-key", KEY))
     judged_by(made, judge.url, "judge-key")
     made.operator.start()
-    made.first()
+    made.first(SECONDS)
     yield made
     made.close()
 
@@ -67,7 +69,8 @@ def trained(world: World, name: str, **spec: Any) -> dict[str, Any]:
     world.apply(
         {"apiVersion": API, "kind": "TrainingJob", "metadata": {"name": name}, "spec": known | spec},
     )
-    ended = world.until("tj", name, lambda j: j.get("status", {}).get("phase") in {"Succeeded", "Failed"})
+    over = {"Succeeded", "Failed"}
+    ended = world.until("tj", name, lambda j: j.get("status", {}).get("phase") in over, seconds=SECONDS)
     status: dict[str, Any] = ended["status"]
     return status
 

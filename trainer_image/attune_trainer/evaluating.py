@@ -88,7 +88,8 @@ def _told(work: Work, compared: Comparison, beyond: Beyond) -> Outcome:
     """The summary for the operator, and the report in the store beside the result."""
     spec, target = work.spec, target_of(work.spec)
     summary = summarised(compared, beyond, spec.evaluation)
-    folder = fetched(target, work.scratch / "candidate")
+    here = work.scratch / "candidate"  # where the stage has put it, if it was not here already
+    folder = here if (here / manifest.NAME).is_file() else fetched(target, here)
     exported = Exported(folder, manifest.read(folder))
     place = join(work.layout.run(spec.owner.name, spec.owner.uid), Stage.EVALUATE.value)
     report = published(spec, exported, compared, summary, place)
