@@ -96,7 +96,7 @@ def _documents(
     name, data = target_of(work.spec).name, data_facts(work.spec.dataset) if training is not None else None
 
     def made(folder: Path, described: "Manifest") -> Mapping[str, bytes]:
-        record = training_record(provenance.curve, training) if provenance.curve and training else None
+        record = training_record(provenance.curve or b"{}", training) if training else None
         if record is not None:
             (folder / CURVE).write_bytes(record)
         text = card_for(Exported(folder, described), name, data)
