@@ -98,15 +98,25 @@ class World:
     def get(self, kind: str, name: str) -> dict[str, Any]:
         return self.cluster.get(kind, name, "-n", self.namespace)
 
-    def first(self) -> str:
+    def first(self, seconds: float = SECONDS) -> str:
         """The name of version 1, once it is active."""
-        found = self.until("rtr", "news", lambda r: (r.get("status", {}).get("embedding") or {}).get("active"))
+
+        def active(retriever: dict[str, Any]) -> Any:
+            return (retriever.get("status", {}).get("embedding") or {}).get("active")
+
+        found = self.until("rtr", "news", active, seconds=seconds)
         return str(found["status"]["embedding"]["active"])
 
     def until(
-        self, kind: str, name: str, wanted: Callable[[dict[str, Any]], Any], *, revive: bool = False
+        self,
+        kind: str,
+        name: str,
+        wanted: Callable[[dict[str, Any]], Any],
+        *,
+        revive: bool = False,
+        seconds: float = SECONDS,
     ) -> dict[str, Any]:
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + seconds
         while True:
             thing = self.get(kind, name)
             if wanted(thing):

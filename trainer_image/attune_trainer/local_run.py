@@ -80,6 +80,8 @@ def run_all(asked: LocalRun) -> ExitCode:
         return evaluated.exit_code
     output.print(_table(evaluated.result.evaluation.metrics))
     output.print(f"model: {trained.result.model.uri}", soft_wrap=True)
+    if report := evaluated.result.evaluation.report:
+        output.print(f"report: {report.page}", soft_wrap=True)
     return ExitCode.OK
 
 

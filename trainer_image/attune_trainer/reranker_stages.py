@@ -13,7 +13,6 @@ from attune_trainer.snapshots import local_snapshot
 from attune_trainer.stage_work import (
     Outcome,
     Work,
-    evaluated_message,
     fetched,
     opened,
     provenance_of,
@@ -65,7 +64,8 @@ def _train(work: Work) -> Outcome:
     work.reporter.update(0)
     snapshot = local_snapshot(spec.dataset, work.scratch)
     base = work.base_folder()
-    trained = train_reranker(spec.config, snapshot, base, work.scratch, surroundings(work))
+    around = surroundings(work)
+    trained = train_reranker(spec.config, snapshot, base, work.scratch, around)
     if not work.world.first:
         return {"message": f"process {work.world.rank} of {work.world.size}: {trained_message(trained.metrics)}"}
 
@@ -76,7 +76,7 @@ def _train(work: Work) -> Outcome:
         prove(trained.metrics, lambda: look(exported.score, trained.held_out, lambda: None))
         return written
 
-    summary = publish(work, write, provenance_of(spec, base), trained.metrics)
+    summary = publish(work, write, provenance_of(spec, base, around.curve), trained.metrics)
     head = " The base model had no scoring head; a new one was trained." if trained.fresh_head else ""
     return {"message": trained_message(trained.metrics) + head, "model": summary}
 
@@ -107,23 +107,22 @@ def _import(work: Work) -> Outcome:
 
 def _evaluate(work: Work) -> Outcome:
     from attune_retrieval.artifact import open_verified
-    from attune_trainer.evaluate.heldout import read_snapshot
-    from attune_trainer.evaluate.reranking import Rerankers, evaluate_reranker
+    from attune_trainer import evaluating
+    from attune_trainer.evaluate.reranking import Rerankers
 
     spec = work.spec
     target = target_of(spec)
     work.reporter.update(0)
-    held_out = read_snapshot(local_snapshot(spec.dataset, work.scratch))
+    snapshot = local_snapshot(spec.dataset, work.scratch)
     active = spec.active
     contenders = Rerankers(
         candidate=open_verified(fetched(target, work.scratch / "candidate"), target.digest).reranker,
         active=open_verified(fetched(active, work.scratch / "active"), active.digest).reranker if active else None,
         first_stage=opened(spec.first_stage, work.scratch / "first").encoder if spec.first_stage else None,
     )
-    summary = evaluate_reranker(contenders, held_out, spec.evaluation, seed=spec.config.seed, report=work.reporter.part)
-    work.reporter.update(100)
+    outcome = evaluating.reranker(work, contenders, snapshot)
     found_by = spec.first_stage.name if spec.first_stage else "BM25"
-    return {"message": f"{evaluated_message(summary.metrics)} Candidates by {found_by}.", "evaluation": summary}
+    return outcome | {"message": f"{outcome['message']} Candidates by {found_by}."}
 
 
 STAGES: dict[Stage, Callable[[Work], Outcome]] = {

@@ -3,7 +3,7 @@
 Used by `stages` and `reranker_stages`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,10 @@ from attune_trainer.signals import Termination
 from attune_trainer.train.world import ALONE, World
 
 if TYPE_CHECKING:
+    from attune_retrieval.manifest import Manifest
     from attune_trainer.evaluate.compare import Candidate
     from attune_trainer.export.artifact import Provenance, Written
+    from attune_trainer.train.curve import Curve
     from attune_trainer.train.watch import Surroundings
 
 Outcome = dict[str, Any]
@@ -76,7 +78,8 @@ def publish(
     """Write the artifact here, then make it appear in the store, whole."""
     target = target_of(work.spec)
     work.reporter.update(92)
-    written = write(replace(provenance, version=target.name))
+    told = _documents(work, provenance, training)
+    written = write(replace(provenance, version=target.name, documents=told))
     # The exporter catches and skips what is raised inside it, SIGTERM too: a graph made after that is not to be trusted.
     work.termination.check()
     work.reporter.update(97)
@@ -102,7 +105,7 @@ def surroundings(work: Work) -> "Surroundings":
     return Surroundings(work.reporter, work.termination, checkpoints, work.world, guard)
 
 
-def provenance_of(spec: StageSpec, base: Path) -> "Provenance":
+def provenance_of(spec: StageSpec, base: Path, curve: "Curve") -> "Provenance":
     """Where a trained model comes from."""
     from attune_trainer.export.artifact import Provenance
 
@@ -112,7 +115,26 @@ def provenance_of(spec: StageSpec, base: Path) -> "Provenance":
         license=base_model.licence(base),
         dataset_digest=spec.dataset.digest if spec.dataset else None,
         config=spec.config,
+        curve=curve.to_json(),
     )
+
+
+def _documents(
+    work: Work, provenance: "Provenance", training: TrainingMetrics | None
+) -> "Callable[[Path, Manifest], Mapping[str, bytes]]":
+    """The training record and the model card of an artifact."""
+    from attune_trainer.report.files import CARD_IN_ARTIFACT, CURVE, Exported, card_for, data_facts, training_record
+
+    name, data = target_of(work.spec).name, data_facts(work.spec.dataset) if training is not None else None
+
+    def made(folder: Path, described: "Manifest") -> Mapping[str, bytes]:
+        record = training_record(provenance.curve or b"{}", training) if training else None
+        if record is not None:
+            (folder / CURVE).write_bytes(record)
+        text = card_for(Exported(folder, described), name, data)
+        return {CARD_IN_ARTIFACT: text.encode()} | ({CURVE: record} if record is not None else {})
+
+    return made
 
 
 def checkpoints_uri(spec: StageSpec) -> str:
@@ -142,5 +164,18 @@ def evaluated_message(metrics: EvaluationMetrics) -> str:
     bm25 = f"; BM25 {metrics.bm25.ndcg_at10:.3f}" if metrics.bm25 and metrics.bm25.ndcg_at10 is not None else ""
     return (
         f"nDCG@10 {old}{metrics.ndcg_at10 or 0:.3f} ({change}{bounds}) on {metrics.queries} queries over "
-        f"{metrics.documents} documents: {metrics.verdict}{bm25}."
+        f"{metrics.documents} documents: {metrics.verdict}{bm25}.{_beyond(metrics)}"
     )
+
+
+def _beyond(metrics: EvaluationMetrics) -> str:
+    """What the judge said and what was forgotten, as far as it was measured."""
+    judge, general = metrics.judge, metrics.general
+    told = ""
+    for name, counted in (("faithfulness", judge and judge.faithfulness), ("relevance", judge and judge.relevance)):
+        value = getattr(metrics, name)
+        if value is not None and counted:
+            told += f" {name.capitalize()} {value:.3f} ({counted.scored} of {counted.asked} judgements)."
+    if general is not None:
+        told += f" General set: {general.base:.3f} (base) → {general.ndcg_at10:.3f}."
+    return told

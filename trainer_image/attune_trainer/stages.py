@@ -23,7 +23,6 @@ from attune_trainer.stage_work import (
     Outcome,
     Work,
     checkpoints_uri,
-    evaluated_message,
     opened,
     provenance_of,
     publish,
@@ -121,7 +120,8 @@ def _train(work: Work) -> Outcome:
     work.reporter.update(0)
     snapshot = local_snapshot(spec.dataset, work.scratch)
     base = work.base_folder()
-    trained = train_embedding(spec.config, snapshot, base, work.scratch, surroundings(work))
+    around = surroundings(work)
+    trained = train_embedding(spec.config, snapshot, base, work.scratch, around)
     if not work.world.first:
         return {"message": f"process {work.world.rank} of {work.world.size}: {trained_message(trained.metrics)}"}
     document = DocumentSide(trained.document, base) if trained.document is not None else None
@@ -134,7 +134,7 @@ def _train(work: Work) -> Outcome:
             prove(trained.metrics, lambda: look(exported, held_out))
         return written
 
-    summary = publish(work, write, provenance_of(spec, base), trained.metrics)
+    summary = publish(work, write, provenance_of(spec, base, around.curve), trained.metrics)
     return {"message": trained_message(trained.metrics), "model": summary}
 
 
@@ -208,13 +208,13 @@ def tidy(spec: StageSpec) -> None:
 
 
 def _evaluate(work: Work) -> Outcome:
-    from attune_trainer.evaluate.compare import Contenders, evaluate
-    from attune_trainer.evaluate.heldout import read_snapshot
+    from attune_trainer import evaluating
+    from attune_trainer.evaluate.compare import Contenders
 
     spec = work.spec
     target = target_of(spec)
     work.reporter.update(0)
-    held_out = read_snapshot(local_snapshot(spec.dataset, work.scratch))
+    snapshot = local_snapshot(spec.dataset, work.scratch)
     openai = spec.config.openai
     contenders = Contenders(
         candidate=hosted.with_memory(work, opened(target, work.scratch / "candidate")),
@@ -226,6 +226,4 @@ def _evaluate(work: Work) -> Outcome:
             else TorchEncoder(base_model.load_untouched(spec.config, work.base_folder()))
         ),
     )
-    summary = evaluate(contenders, held_out, spec.evaluation, seed=spec.config.seed, report=work.reporter.part)
-    work.reporter.update(100)
-    return {"message": evaluated_message(summary.metrics), "evaluation": summary}
+    return evaluating.embedding(work, contenders, snapshot)

@@ -15,6 +15,7 @@ from attune.api.values import BaseModelUri, Digest, ObjectName, Origin, StoreUri
 from attune.contract import (
     DatasetSummary,
     EvaluationMetrics,
+    EvaluationReport,
     ModelSummary,
     ModelType,
     Progress,
@@ -177,6 +178,7 @@ class ModelVersionStatus(Status):
     stage: VersionStage | None = Field(None, description="training, evaluating, staged, active, deprecated or failed.")
     training_metrics: TrainingMetrics | None = Field(None, description="What training reported.")
     evaluation_metrics: EvaluationMetrics | None = Field(None, description="What was measured on held-out queries.")
+    report: EvaluationReport | None = Field(None, description="Where to read more of the evaluation.")
     artifact: ModelSummary | None = Field(None, description="What was exported.")
     dataset: DatasetSummary | None = Field(None, description="Data it was trained and measured on.")
     dimensions: int | None = Field(None, ge=1, description="Length of its vectors.")

@@ -11,11 +11,12 @@ from attune.api.display import percent, score, shown, span
 from attune.api.experiment import ExperimentSettings
 from attune.api.openai import OpenAISettings
 from attune.api.rules import Rule, immutable
-from attune.api.values import ObjectName, StartModel
+from attune.api.values import ARCHIVE_URI, ObjectName, StartModel, uri_of
 from attune.contract import (
     DatasetSummary,
     Dimensions,
     EvaluationSummary,
+    GeneralSource,
     HardNegatives,
     Lora,
     ModelSummary,
@@ -145,6 +146,25 @@ class EvaluationSettings(ApiModel):
     )
     k: int = Field(
         10, ge=1, le=1000, description="Depth of the context that contextPrecision and contextRecall look at."
+    )
+    judged_queries: int = Field(
+        50,
+        ge=0,
+        le=1000,
+        description="Held-out queries whose answers the Retriever's judge looks at, for faithfulness and relevance; each costs "
+        "up to 10 requests, and as many again for the active version. 0: none.",
+    )
+    general: Annotated[GeneralSource, uri_of(ARCHIVE_URI)] | None = Field(
+        None,
+        description="Set that guards against forgetting, of texts that have nothing to do with the data; unset: docstrings of "
+        "Python's standard library.",
+    )
+    max_general_drop: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Fail a candidate whose nDCG@10 on the general set is lower than the base model's by more than this, where "
+        "the 95% interval of the difference excludes 0. 1: never.",
     )
 
 

@@ -219,6 +219,25 @@ def search(  # noqa: PLR0913  options of a command line
     write(found if compare else found[0], output, lambda console: render.hits(found, console.width))
 
 
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(help="A ModelVersion, or the TrainingJob that made it.")],
+    open_it: Annotated[bool, typer.Option("--open", help="Show it, where the store is on this machine.")] = False,
+    output: Format = Output.TABLE,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Where the report of an evaluation and the model card lie."""
+    from attune.cli import reports
+    from attune.cli.session import run
+
+    found = run(where(namespace, context, kubeconfig), lambda s: reports.report_view(s, name))
+    write(found, output, lambda _: reports.drawn(found))
+    if open_it and found["reportPath"] is not None:
+        typer.launch(found["reportPath"])
+
+
 @registry_app.command()
 def rebuild(  # noqa: PLR0913  options of a command line
     retriever: Annotated[str, typer.Argument(help="The Retriever whose versions were lost.")],

@@ -24,9 +24,16 @@ from attune.contract.index import (
     corpus_digest,
 )
 from attune.contract.layout import Layout
-from attune.contract.metrics import EvaluationMetrics, TrainingMetrics
+from attune.contract.metrics import EvaluationMetrics, GeneralMetrics, Judgements, JudgeSummary, TrainingMetrics
 from attune.contract.progress import Progress, last_progress, progress_line
-from attune.contract.result import DatasetSummary, EvaluationSummary, ExitCode, ModelSummary, StageResult
+from attune.contract.result import (
+    DatasetSummary,
+    EvaluationReport,
+    EvaluationSummary,
+    ExitCode,
+    ModelSummary,
+    StageResult,
+)
 from attune.contract.serving import (
     PEERS_KEY,
     SERVING_KEY,
@@ -53,7 +60,9 @@ from attune.contract.stage import (
     EvaluationSource,
     FeedbackFields,
     FeedbackSource,
+    GeneralSource,
     HardNegatives,
+    JudgeSource,
     Lora,
     ModelType,
     OwnerRef,
@@ -81,11 +90,14 @@ __all__ = [
     "Distance",
     "EvaluationConfig",
     "EvaluationMetrics",
+    "EvaluationReport",
     "EvaluationSource",
     "EvaluationSummary",
     "ExitCode",
     "FeedbackFields",
     "FeedbackSource",
+    "GeneralMetrics",
+    "GeneralSource",
     "GuardReport",
     "HardNegatives",
     "HostedModel",
@@ -94,6 +106,9 @@ __all__ = [
     "IndexStore",
     "IndexSummary",
     "IndexWork",
+    "JudgeSource",
+    "JudgeSummary",
+    "Judgements",
     "Layout",
     "Lora",
     "ModelSummary",

@@ -37,6 +37,38 @@ class RetrievalMetrics(Contract):
     relevance: Unit | None = Field(None, description="Relevance of answers, by the judge; absent without a judge.")
 
 
+class Judgements(Contract):
+    """How many judgements of one metric there are. What the judge gave no readable answer to is left out, never zero."""
+
+    scored: int = Field(ge=0, description="Judgements that gave a number.")
+    asked: int = Field(ge=0, description="Judgements that were wanted: queries times repeats.")
+
+
+class JudgeSummary(Contract):
+    """What a language model was asked, to measure faithfulness and relevance."""
+
+    model: str = Field(description="The language model.")
+    queries: int = Field(ge=0, description="Held-out queries in the sample.")
+    repeats: int = Field(ge=1, description="Judgements of each answer.")
+    faithfulness: Judgements | None = Field(None, description="Judgements behind the candidate's faithfulness.")
+    relevance: Judgements | None = Field(None, description="Judgements behind the candidate's relevance.")
+    calls: int = Field(0, ge=0, description="Requests that it answered, also with an error.")
+    tokens: int = Field(0, ge=0, description="Tokens that it says it used.")
+
+
+class GeneralMetrics(Contract):
+    """Whether the candidate still knows what the base model knew: both on texts that have nothing to do with the data."""
+
+    name: str = Field(description="Which general set.")
+    queries: int = Field(ge=0, description="Queries of it that were asked.")
+    documents: int = Field(ge=0, description="Documents that were searched.")
+    ndcg_at10: Unit = Field(description="nDCG@10 of the candidate.")
+    base: Unit = Field(description="nDCG@10 of the untouched base model.")
+    active: Unit | None = Field(None, description="nDCG@10 of the version that was active; absent without one.")
+    drop: float = Field(description="Base minus candidate; compared with evaluation.maxGeneralDrop.")
+    interval: Interval = Field(description="95% interval of candidate minus base.")
+
+
 class EvaluationMetrics(RetrievalMetrics):
     """Metrics of a version, beside them those of the version that was active at the time."""
 
@@ -54,6 +86,10 @@ class EvaluationMetrics(RetrievalMetrics):
     baseline: RetrievalMetrics | None = Field(None, description="The same metrics of the active version.")
     base: RetrievalMetrics | None = Field(None, description="The same metrics of the untouched base model.")
     bm25: RetrievalMetrics | None = Field(None, description="The same metrics of BM25, as a sanity line.")
+    judge: JudgeSummary | None = Field(None, description="What the judge was asked; absent without a judge.")
+    general: GeneralMetrics | None = Field(
+        None, description="Whether it forgot what the base model knew; absent where that was not measured."
+    )
 
 
 class TrainingMetrics(Contract):

@@ -66,11 +66,19 @@ class ModelSummary(Contract):
     training: TrainingMetrics | None = Field(None, description="What training reported; absent for imports.")
 
 
+class EvaluationReport(Contract):
+    """Where the report of an evaluation lies; report.json beside it has the same as numbers."""
+
+    page: str = Field(description="report.html: metrics, curves, queries won and lost, examples.")
+    card: str = Field(description="model-card.md: what the model is, what it was made of and how good it is.")
+
+
 class EvaluationSummary(Contract):
     """Numbers of an evaluate stage."""
 
     metrics: EvaluationMetrics = Field(description="What was measured.")
     not_measured: dict[str, str] = Field(default_factory=dict, description="Metric → why it is absent.")
+    report: EvaluationReport | None = Field(None, description="Where to read more of it.")
 
 
 class StageResult(Contract):

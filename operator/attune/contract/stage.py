@@ -211,6 +211,24 @@ class TrainingConfig(Contract):
     )
 
 
+class GeneralSource(Contract):
+    """A general set of the user's own."""
+
+    uri: str = Field(
+        description="Where it lies: a folder in BEIR's form (corpus.jsonl, queries.jsonl, qrels/test.tsv), or a JSONL file of "
+        'lines {"query", "text"}.',
+        min_length=1,
+        max_length=1024,
+    )
+
+
+class JudgeSource(Contract):
+    """The language model that judges faithfulness and relevance. Its key: environment OPENAI_API_KEY."""
+
+    url: str = Field(description="Root of an OpenAI-compatible API.")
+    model: str = Field(description="Name of the model.")
+
+
 class EvaluationConfig(Contract):
     """How a candidate is measured."""
 
@@ -221,6 +239,10 @@ class EvaluationConfig(Contract):
         10, ge=1, le=1000, description="Depth of the context that contextPrecision and contextRecall look at."
     )
     resamples: int = Field(1000, ge=100, le=100_000, description="Bootstrap resamples by document.")
+    judged_queries: int = Field(50, ge=0, le=1000, description="Held-out queries that the judge sees; 0: none.")
+    general: GeneralSource | None = Field(
+        None, description="Set that guards against forgetting; unset: docstrings of Python's standard library."
+    )
 
 
 class ArtifactRef(Contract):
@@ -263,6 +285,7 @@ class StageSpec(Contract):
         None, description="The embedding version whose candidates a reranker orders in its evaluation; absent: BM25."
     )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    judge: JudgeSource | None = Field(None, description="Absent: faithfulness and relevance are not measured.")
     index: IndexWork | None = Field(None, description="What the index stage fills; needed by index.")
     retire: RetireWork | None = Field(None, description="What the retire stage deletes; needed by retire.")
 

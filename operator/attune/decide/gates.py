@@ -20,6 +20,7 @@ class Candidate:
 
     evaluation: EvaluationSummary
     eval_threshold: float
+    max_general_drop: float = 1.0
 
 
 def not_measured(candidate: Candidate) -> Problem | None:
@@ -52,7 +53,26 @@ def worse_than_active(candidate: Candidate) -> Problem | None:
     return Problem("WorseThanActive", f"worse than the active version: {compared(candidate.evaluation)}")
 
 
-GATES: tuple[Callable[[Candidate], Problem | None], ...] = (not_measured, below_threshold, worse_than_active)
+def forgot_general(candidate: Candidate) -> Problem | None:
+    """More than the limit was lost, and not by chance: the best estimate is compared, the interval must exclude 0."""
+    general, limit = candidate.evaluation.metrics.general, candidate.max_general_drop
+    if general is None or general.drop <= limit or general.interval.high >= 0:
+        return None
+    return Problem(
+        "ForgotGeneral",
+        f"nDCG@10 on the general set ({general.name}) {general.base:.3f} (base) → {general.ndcg_at10:.3f}, a drop of "
+        f"{general.drop:.3f} > {limit:g} (evaluation.maxGeneralDrop), 95% CI {general.interval.low:+.3f} to "
+        f"{general.interval.high:+.3f}, on {general.queries} queries: it forgot what the base model knew; lower learningRate or "
+        "epochs, use method lora, or raise maxGeneralDrop",
+    )
+
+
+GATES: tuple[Callable[[Candidate], Problem | None], ...] = (
+    not_measured,
+    below_threshold,
+    worse_than_active,
+    forgot_general,
+)
 
 
 def first_problem(candidate: Candidate) -> Problem | None:

@@ -71,6 +71,7 @@ def _follow_training(seen: SeenModelVersion, now: datetime) -> Decision:
         embedding_space=artifact.embedding_space if artifact else None,
         dataset=run.dataset,
         evaluation_metrics=run.evaluation.metrics if run.evaluation else None,
+        report=run.evaluation.report if run.evaluation else None,
     )
     if artifact is not None:
         status = said(
@@ -157,7 +158,7 @@ def _create(seen: SeenModelVersion, run: Run, now: datetime) -> Decision:
         api_version=kinds.API_VERSION,
         compute=Compute(),
         image=seen.defaults.trainer_image,
-        secrets=(seen.retriever.spec.storage.secret_ref,),
+        secrets=(seen.retriever.spec.storage.secret_ref, stage_spec.judge_secret(seen.retriever, run.stage)),
         env=tuple(desired_hosted.env(desired_hosted.keys_of_import(seen, run.stage))),
     )
     status = _status(seen, stage=_stage_of(run.stage), attempts=started(run, stage.name, now))
@@ -190,9 +191,8 @@ def _record(seen: SeenModelVersion, stage: Stage, step: Step, result: StageResul
         )
         return Decision(status=status, events=(Event("Imported", result.message),), requeue_after=timedelta())
     if result.evaluation is not None:
-        status = _evaluated(
-            status.model_copy(update={"evaluation_metrics": result.evaluation.metrics}), result.evaluation, seen, now
-        )
+        told = {"evaluation_metrics": result.evaluation.metrics, "report": result.evaluation.report}
+        status = _evaluated(status.model_copy(update=told), result.evaluation, seen, now)
     return _staged(seen, status, now)
 
 
@@ -212,7 +212,7 @@ def _staged(seen: SeenModelVersion, status: ModelVersionStatus, now: datetime) -
 def _failed(seen: SeenModelVersion, status: ModelVersionStatus, problem: Problem, now: datetime) -> Decision:
     """Failed for good: the condition of the step that failed carries the reason and the numbers."""
     kind = "Trained" if status.artifact is None else "Evaluated"
-    if problem.reason in {"BelowThreshold", "WorseThanActive", "NotMeasured"}:
+    if problem.reason in {"BelowThreshold", "WorseThanActive", "NotMeasured", "ForgotGeneral"}:
         kind = "Evaluated"
     status = said(status, Said(kind, False, problem.reason, problem.message), seen.version.metadata.generation, now)
     status = status.model_copy(

@@ -174,7 +174,8 @@ def _judge(seen: SeenTrainingJob, step: Step, result: StageResult, now: datetime
             seen, Problem("NotMeasured", f"evaluate left no numbers: {result.message}"), now, step, stage=Stage.EVALUATE
         )
     told = gates.compared(evaluation)
-    problem = gates.first_problem(Candidate(evaluation, seen.job.spec.eval_threshold))
+    asked = seen.job.spec
+    problem = gates.first_problem(Candidate(evaluation, asked.eval_threshold, asked.evaluation.max_general_drop))
     status = _status(seen, evaluation=evaluation, attempts=step.attempts)
     status = said(status, Said("Evaluated", True, result.reason, told), seen.job.metadata.generation, now)
     if problem:

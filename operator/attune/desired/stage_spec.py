@@ -12,6 +12,7 @@ from attune.contract import (
     HardNegatives,
     IndexSpec,
     IndexWork,
+    JudgeSource,
     Layout,
     ModelType,
     OwnerRef,
@@ -132,10 +133,10 @@ def _synthetic(retriever: Retriever) -> SyntheticSource | None:
 
 
 def stage_secrets(retriever: Retriever, spec: StageSpec) -> tuple[SecretReference | None, ...]:
-    """Secrets of a TrainingJob's stage: the store's for all, the language model's where its questions are asked for."""
-    storage = retriever.spec.storage.secret_ref
+    """Secrets of a stage: the store's for all, the language model's where its questions are asked for, the judge's where it judges."""
     asked = retriever.spec.data.synthetic if retriever.spec.data else None
-    return (storage, asked.llm.secret_ref) if asked is not None and spec.data.synthetic is not None else (storage,)
+    llm = asked.llm.secret_ref if asked is not None and spec.data.synthetic is not None else None
+    return (retriever.spec.storage.secret_ref, llm, judge_secret(retriever, spec.stage))
 
 
 def last_trained(seen: SeenTrainingJob) -> ArtifactRef | None:
@@ -170,7 +171,8 @@ def for_training(seen: SeenTrainingJob, retriever: Retriever, stage: Stage) -> S
         model=_target(seen.version, artifact.digest if artifact else None),
         active=artifact_of(seen.active) if stage is Stage.EVALUATE else None,
         first_stage=artifact_of(seen.first_stage) if stage in {Stage.PREPARE, Stage.EVALUATE} else None,
-        evaluation=EvaluationConfig(score_metric=job.spec.evaluation.score_metric, k=job.spec.evaluation.k),
+        evaluation=evaluation_config(job),
+        judge=judge_of(retriever, stage),
     )
 
 
@@ -198,7 +200,30 @@ def for_import(seen: SeenModelVersion, retriever: Retriever, stage: Stage) -> St
         model=_target(version, artifact.digest if artifact else version.spec.artifact.digest),
         active=artifact_of(seen.active) if stage is Stage.EVALUATE else None,
         first_stage=artifact_of(seen.first_stage) if stage is Stage.EVALUATE else None,
+        judge=judge_of(retriever, stage),
     )
+
+
+def evaluation_config(job: TrainingJob) -> EvaluationConfig:
+    """How the candidate is measured; the limits that it must keep stay with the operator."""
+    asked = job.spec.evaluation
+    return EvaluationConfig(
+        score_metric=asked.score_metric, k=asked.k, judged_queries=asked.judged_queries, general=asked.general
+    )
+
+
+def judge_of(retriever: Retriever, stage: Stage) -> JudgeSource | None:
+    """The language model that an evaluation asks; no other stage needs one."""
+    judge = retriever.spec.judge
+    if judge is None or stage is not Stage.EVALUATE:
+        return None
+    return JudgeSource(url=str(judge.base_url), model=judge.model)
+
+
+def judge_secret(retriever: Retriever, stage: Stage) -> SecretReference | None:
+    """The Secret with the judge's key, for the Job that asks it."""
+    judge = retriever.spec.judge
+    return judge.secret_ref if judge is not None and stage is Stage.EVALUATE else None
 
 
 def index_spec(retriever: Retriever) -> IndexSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,9 +62,42 @@ def test_a_score_that_was_not_measured_is_a_problem_and_never_zero() -> None:
     assert "faithfulness: no judge" in problem.message
 
 
+def a_general(base: float, mine: float, low: float, high: float) -> dict[str, Any]:
+    numbers = {"ndcg_at10": mine, "base": base, "drop": base - mine, "interval": {"low": low, "high": high}}
+    return {"name": "docstrings", "queries": 300, "documents": 400, **numbers}
+
+
+def forgetful(limit: float, base: float, mine: float, low: float, high: float) -> Candidate:
+    return replace(candidate(general=a_general(base, mine, low, high)), max_general_drop=limit)
+
+
+def test_a_candidate_that_forgot_fails_with_the_numbers() -> None:
+    problem = first_problem(forgetful(0.05, 0.68, 0.6, -0.11, -0.05))
+    assert problem is not None
+    assert problem.reason == "ForgotGeneral"
+    assert problem.message.startswith(
+        "nDCG@10 on the general set (docstrings) 0.680 (base) → 0.600, a drop of 0.080 > 0.05 (evaluation.maxGeneralDrop), "
+        "95% CI -0.110 to -0.050, on 300 queries"
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "mine", "low", "high"),
+    [(0.05, 0.64, -0.06, -0.02), (0.05, 0.60, -0.20, 0.01), (1.0, 0.10, -0.7, -0.5), (0.05, 0.75, 0.02, 0.1)],
+    ids=["within the limit", "may be chance", "guard switched off", "better"],
+)
+def test_what_was_not_forgotten_passes(limit: float, mine: float, low: float, high: float) -> None:
+    assert first_problem(forgetful(limit, 0.68, mine, low, high)) is None
+
+
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.__name__)
 def test_every_gate_closes_for_some_candidate(gate: Any) -> None:
-    bad = [candidate(score=None), candidate(score=0.1), candidate(verdict="worse")]
+    bad = [
+        candidate(score=None),
+        candidate(score=0.1),
+        candidate(verdict="worse"),
+        forgetful(0.05, 0.68, 0.6, -0.11, -0.05),
+    ]
     assert any(gate(c) is not None for c in bad)
     assert gate(candidate()) is None
 

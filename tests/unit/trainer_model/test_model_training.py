@@ -16,6 +16,7 @@ from attune_trainer.errors import Diverged, Interrupted
 from attune_trainer.reporting import Reporter
 from attune_trainer.signals import Termination
 from attune_trainer.train.checkpoints import Checkpoints
+from attune_trainer.train.curve import MOST_POINTS, Curve, thinned
 
 MakeSpec = Callable[..., StageSpec]
 
@@ -29,6 +30,7 @@ class Pod:
     store: Path
     kill_at: int | None = None
     steps: list[int] = field(default_factory=list)
+    curve: Curve = field(default_factory=Curve)
 
     def train(self) -> Any:
         from attune_trainer.train.embedding import train_embedding
@@ -39,7 +41,7 @@ class Pod:
         scratch.mkdir()
         with Termination().installed() as termination:
             reporter = Reporter(Stage.TRAIN, self._saw, interval=0)
-            around = Surroundings(reporter, termination, Checkpoints(str(self.store), self.spec.digest()))
+            around = Surroundings(reporter, termination, Checkpoints(str(self.store), self.spec.digest()), self.curve)
             base = Path(self.spec.config.base_model)
             return train_embedding(self.spec.config, Path(self.spec.dataset.uri), base, scratch, around)
 
@@ -83,10 +85,15 @@ def test_a_run_stopped_mid_epoch_ends_with_the_weights_of_one_that_was_not(
     with pytest.raises(Interrupted, match="step 17 of 2"):
         second.train()
     assert second.steps[0] == 8
-    resumed = pods(spec).train()
+    last, whole = pods(spec), pods(spec)
+    resumed = last.train()
     shutil.rmtree(tmp_path / "checkpoints")
-    undisturbed = pods(spec).train()
+    undisturbed = whole.train()
     assert_same_weights(resumed, undisturbed)
+    assert [step for step, _, _ in last.curve.losses] == list(range(1, resumed.plan.steps + 1))
+    assert [step for step, _, _ in last.curve.looks] == [step for step, _, _ in whole.curve.looks]
+    mine, theirs = ([value for _, _, value in curve.losses] for curve in (last.curve, whole.curve))
+    assert mine == pytest.approx(theirs, abs=1e-4)
     assert resumed.metrics.epochs == undisturbed.metrics.epochs == 2
     assert resumed.metrics.best_epoch == undisturbed.metrics.best_epoch
     assert resumed.metrics.loss == pytest.approx(undisturbed.metrics.loss, rel=1e-5)
@@ -217,3 +224,12 @@ def test_embedding_in_pieces_gives_the_loss_and_gradients_of_the_stock_loss(tiny
         found, found_slopes = gradients(ContrastiveLoss(model, stock, always_recompute=recompute))
         assert found == pytest.approx(expected, rel=1e-5)
         torch.testing.assert_close(found_slopes, slopes, atol=1e-5, rtol=1e-4)
+
+
+def test_a_curve_of_many_steps_is_kept_in_few_points() -> None:
+    points = thinned([(step, step / 100, float(step % 2)) for step in range(1, 5001)])
+    assert len(points) == MOST_POINTS
+    assert points[-1][0] == 5000
+    assert all(0.4 < value < 0.6 for _, _, value in points)
+    few = [(1, 0.5, 2.0), (2, 1.0, 1.0)]
+    assert thinned(few) == few

@@ -92,6 +92,12 @@ def test_evaluation_orders_the_candidates_of_the_first_stage(
     assert metrics.queries == 12
     assert "Candidates by BM25." in by_words.message
     assert by_words.evaluation.not_measured["faithfulness"]
+    assert "embedding" in by_words.evaluation.not_measured["general"]
+    assert by_words.evaluation.report is not None
+    told = Path(by_words.evaluation.report.page).read_text()
+    assert "the order of the first stage (BM25)" in told
+    assert "Queries won and lost" in told
+    assert "Not reranked" in told
     first = _embedding(tmp_path)
     by_vectors = done(make_spec(folder, cross, Stage.EVALUATE, spec_model=target, spec_first_stage=first)).result
     assert by_vectors.evaluation is not None

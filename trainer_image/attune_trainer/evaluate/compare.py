@@ -1,26 +1,21 @@
-"""The evaluate stage: candidate, active version, base model and BM25 on one held-out set. Called by `stages`."""
+"""An embedding model against the active version, the base model and BM25, on one held-out set. Called by the evaluate stage."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from attune.contract import EvaluationConfig, EvaluationMetrics, EvaluationSummary
-from attune.contract.metrics import RetrievalMetrics
+from attune.contract import EvaluationConfig
 from attune_retrieval.artifact import open_verified
 from attune_retrieval.encoding import Encoder
 from attune_retrieval.manifest import Manifest
 from attune_trainer.data.bm25 import Bm25
-from attune_trainer.errors import BadConfig
-from attune_trainer.evaluate.bootstrap import verdict
+from attune_trainer.evaluate.comparison import Comparison
 from attune_trainer.evaluate.heldout import HeldOut
-from attune_trainer.evaluate.measure import Measured, camel, intervals, measure_encoder, measure_rankings
+from attune_trainer.evaluate.measure import Measured, intervals, measure_encoder, measure_rankings
 
-log = logging.getLogger(__name__)
 Advance = Callable[[float], None]
-JUDGED = ("faithfulness", "relevance")
-SCORED_BY_DEFAULT = ("faithfulness", "relevance", "context_precision", "context_recall")
-NO_JUDGE = "no judge configured (Retriever.spec.judge)"
+Parts = Callable[[float, float], Advance]
+"""`report(start, end)` gives the function that hears the share of a part of the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,42 +57,43 @@ class Contenders:
     base_name: str
     base: Callable[[], Encoder]
 
+    @property
+    def base_encoder(self) -> Encoder:
+        """The base model: what a contender that is its import has open already, else loaded."""
+        known = [one for one in (self.candidate, self.active) if one is not None and one.is_import_of(self.base_name)]
+        return known[0].encoder if known else self.base()
 
-def evaluate(
-    contenders: Contenders,
-    held_out: HeldOut,
-    config: EvaluationConfig,
-    *,
-    seed: int,
-    report: Callable[[float, float], Advance],
-) -> EvaluationSummary:
-    """Measure all, compare the candidate with the active version or, where none is active, with the base model.
+    def on(self, held_out: HeldOut, *, k: int, report: Parts) -> tuple[Measured, Measured | None, Measured]:
+        """Candidate, active version and base model on a set; who is the same model is measured once."""
+        candidate = measure_encoder(self.candidate.encoder, held_out, k=k, advance=report(5, 40))
+        active = self._active(candidate, held_out, k, report(40, 65))
+        return candidate, active, self._base(candidate, active, held_out, k, report(65, 98))
 
-    `report(start, end)` gives the function that hears the share of a part of the work.
-    """
+    def _active(self, candidate: Measured, held_out: HeldOut, k: int, advance: Advance) -> Measured | None:
+        if self.active is None:
+            return None
+        if self.active.same_model(self.candidate):
+            return candidate
+        return measure_encoder(self.active.encoder, held_out, k=k, advance=advance)
+
+    def _base(
+        self, candidate: Measured, active: Measured | None, held_out: HeldOut, k: int, advance: Advance
+    ) -> Measured:
+        if self.candidate.is_import_of(self.base_name):
+            return candidate
+        if active is not None and self.active is not None and self.active.is_import_of(self.base_name):
+            return active
+        return measure_encoder(self.base(), held_out, k=k, advance=advance)
+
+
+def compare(
+    contenders: Contenders, held_out: HeldOut, config: EvaluationConfig, *, seed: int, report: Parts
+) -> Comparison:
+    """Measure all, compare the candidate with the active version or, where none is active, with the base model."""
     of_bm25 = measure_bm25(held_out, k=config.k)
-    candidate = measure_encoder(contenders.candidate.encoder, held_out, k=config.k, advance=report(5, 40))
-    active = _active(contenders, candidate, held_out, config.k, report(40, 65))
-    base = _base(contenders, candidate, active, held_out, config.k, report(65, 90))
-    other = active or base
-    differences = intervals(candidate, other, held_out, resamples=config.resamples, seed=seed)
-    measured = candidate.metrics()
-    before = other.metrics().ndcg_at10 or 0.0
-    score, made_of = scored(measured, config)
-    metrics = EvaluationMetrics(
-        **measured.model_dump(),
-        queries=len(held_out.queries),
-        documents=len(held_out.documents),
-        score=score,
-        score_metric=made_of,
-        improvement_percent=round(100 * ((measured.ndcg_at10 or 0.0) - before) / before, 2) if before else None,
-        verdict=verdict(differences["ndcgAt10"]),
-        intervals=differences,
-        baseline=active.metrics() if active else None,
-        base=base.metrics(),
-        bm25=of_bm25.metrics(),
-    )
-    return EvaluationSummary(metrics=metrics, not_measured=dict.fromkeys(JUDGED, NO_JUDGE))
+    candidate, active, base = contenders.on(held_out, k=config.k, report=report)
+    differences = intervals(candidate, active or base, held_out, resamples=config.resamples, seed=seed)
+    return Comparison(held_out, candidate, active, base, of_bm25, differences)
 
 
 def measure_bm25(held_out: HeldOut, *, k: int) -> Measured:
@@ -108,40 +104,3 @@ def measure_bm25(held_out: HeldOut, *, k: int) -> Measured:
         for row, row_scores in zip(positions.tolist(), scores.tolist(), strict=True)
     ]
     return measure_rankings(rankings, held_out, k=k)
-
-
-def _active(
-    contenders: Contenders, candidate: Measured, held_out: HeldOut, k: int, advance: Advance
-) -> Measured | None:
-    if contenders.active is None:
-        return None
-    if contenders.active.same_model(contenders.candidate):
-        return candidate
-    return measure_encoder(contenders.active.encoder, held_out, k=k, advance=advance)
-
-
-def _base(
-    contenders: Contenders, candidate: Measured, active: Measured | None, held_out: HeldOut, k: int, advance: Advance
-) -> Measured:
-    if contenders.candidate.is_import_of(contenders.base_name):
-        return candidate
-    if active is not None and contenders.active is not None and contenders.active.is_import_of(contenders.base_name):
-        return active
-    return measure_encoder(contenders.base(), held_out, k=k, advance=advance)
-
-
-def scored(measured: RetrievalMetrics, config: EvaluationConfig) -> tuple[float | None, str]:
-    """The number that evalThreshold is compared with, and what it is made of (JSON names)."""
-    if config.score_metric in JUDGED:
-        return None, config.score_metric
-    if config.score_metric is not None:
-        by_name = {camel(name): value for name, value in measured.model_dump().items() if value is not None}
-        if config.score_metric not in by_name:
-            raise BadConfig(
-                f"evaluation.scoreMetric {config.score_metric!r} was not measured; "
-                f"measured were {', '.join(sorted(by_name))}.",
-                reason="ScoreMetricNotMeasured",
-            )
-        return by_name[config.score_metric], config.score_metric
-    values = {name: value for name in SCORED_BY_DEFAULT if (value := getattr(measured, name)) is not None}
-    return round(sum(values.values()) / len(values), 5), "mean of " + ", ".join(camel(name) for name in values)

@@ -118,3 +118,20 @@ def _qrels(path: Path) -> dict[str, dict[str, int]]:
                 raise BadData(f"{path} line {number} is not query-id, corpus-id, score: {row}.") from error
             grades.setdefault(query, {})[document] = grade
     return grades
+
+
+def read_answered(path: Path) -> HeldOut:
+    """A set in one file: lines {"query", "text"}, each query with the text that answers it; equal texts are one document."""
+    names: dict[str, str] = {}
+    queries: dict[str, str] = {}
+    grades: dict[str, dict[str, int]] = {}
+    for number, row in _rows(path):
+        query, text = row.get("query"), row.get("text")
+        if not isinstance(query, str) or not isinstance(text, str) or not query.strip() or not text.strip():
+            raise BadData(f'{path.name} line {number} lacks "query" or "text" (it has {sorted(row)}).')
+        document = names.setdefault(text, f"{len(names):06}")
+        queries[query] = query
+        grades.setdefault(query, {})[document] = 1
+    if not queries:
+        raise BadData(f"{path.name} has no lines.", reason="NoHeldOutQueries")
+    return HeldOut(tuple(names.values()), tuple(names), queries, grades)

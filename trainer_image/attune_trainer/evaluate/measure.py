@@ -1,6 +1,6 @@
 """Measures one model on a held-out set, and compares two measurements. Called by the evaluate stage and the CLI."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,8 @@ class Measured:
     """One number a query for each measure, in the order of `HeldOut.queries`."""
 
     per_query: Mapping[str, NDArray[np.float64]]
+    rankings: Sequence[Sequence[str]] = ()
+    """Document ids, best first, one row a query: what the numbers were computed from."""
 
     def metrics(self) -> RetrievalMetrics:
         """Means, rounded to what is worth reading."""
@@ -51,7 +53,8 @@ def measure_rankings(rankings: list[list[str]], held_out: HeldOut, *, k: int = 1
         {
             name: np.array([measure(ranked, grades, k) for ranked, grades in zip(rankings, judged, strict=True)])
             for name, measure in MEASURES.items()
-        }
+        },
+        rankings,
     )
 
 

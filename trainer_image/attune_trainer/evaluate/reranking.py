@@ -4,23 +4,22 @@ First stage: the active embedding version, or BM25 where there is none. The cand
 order the same 50 candidates of the same held-out queries.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from attune.contract import EvaluationConfig, EvaluationMetrics, EvaluationSummary
+from attune.contract import EvaluationConfig
 from attune_retrieval.encoding import Encoder
 from attune_retrieval.reranking import OnnxReranker
 from attune_trainer.data.bm25 import Bm25
-from attune_trainer.evaluate.bootstrap import verdict
-from attune_trainer.evaluate.compare import JUDGED, NO_JUDGE, measure_bm25, scored
+from attune_trainer.evaluate.compare import Advance, Parts, measure_bm25
+from attune_trainer.evaluate.comparison import Comparison
 from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.evaluate.measure import Measured, intervals, measure_rankings
 from attune_trainer.evaluate.ranking import TopK
 
 DEPTH = 50
-Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,38 +31,16 @@ class Rerankers:
     first_stage: Encoder | None
 
 
-def evaluate_reranker(
-    contenders: Rerankers,
-    held_out: HeldOut,
-    config: EvaluationConfig,
-    *,
-    seed: int,
-    report: Callable[[float, float], Advance],
-) -> EvaluationSummary:
-    """Compared with the active reranker where there is one, else with the first stage's own order."""
+def compare_rerankers(
+    contenders: Rerankers, held_out: HeldOut, config: EvaluationConfig, *, seed: int, report: Parts
+) -> Comparison:
+    """Compared with the active reranker where there is one, else with the first stage's own order (`base`)."""
     found = first_stage(contenders.first_stage, held_out, report(2, 40))
-    plain = _measured([[held_out.documents[p] for p in row] for row in found], held_out, config.k)
+    plain = measure_rankings([[held_out.documents[p] for p in row] for row in found], held_out, k=config.k)
     candidate = _reranked(contenders.candidate, found, held_out, config.k, report(40, 70))
     active = _reranked(contenders.active, found, held_out, config.k, report(70, 98)) if contenders.active else None
-    other = active or plain
-    differences = intervals(candidate, other, held_out, resamples=config.resamples, seed=seed)
-    measured = candidate.metrics()
-    before = other.metrics().ndcg_at10 or 0.0
-    score, made_of = scored(measured, config)
-    metrics = EvaluationMetrics(
-        **measured.model_dump(),
-        queries=len(held_out.queries),
-        documents=len(held_out.documents),
-        score=score,
-        score_metric=made_of,
-        improvement_percent=round(100 * ((measured.ndcg_at10 or 0.0) - before) / before, 2) if before else None,
-        verdict=verdict(differences["ndcgAt10"]),
-        intervals=differences,
-        baseline=active.metrics() if active else None,
-        base=plain.metrics(),
-        bm25=measure_bm25(held_out, k=config.k).metrics(),
-    )
-    return EvaluationSummary(metrics=metrics, not_measured=dict.fromkeys(JUDGED, NO_JUDGE))
+    differences = intervals(candidate, active or plain, held_out, resamples=config.resamples, seed=seed)
+    return Comparison(held_out, candidate, active, plain, measure_bm25(held_out, k=config.k), differences)
 
 
 def first_stage(encoder: Encoder | None, held_out: HeldOut, advance: Advance) -> list[list[int]]:
@@ -91,8 +68,4 @@ def _reranked(
         order = np.argsort(-scores[at : at + len(row)], kind="stable")
         at += len(row)
         rankings.append([held_out.documents[row[n]] for n in order])
-    return _measured(rankings, held_out, k)
-
-
-def _measured(rankings: list[list[str]], held_out: HeldOut, k: int) -> Measured:
     return measure_rankings(rankings, held_out, k=k)

@@ -7,6 +7,7 @@ An artifact folder is a plain sentence-transformers model (safetensors, tokenize
 import json
 import logging
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -50,6 +51,10 @@ class Provenance:
     dataset_digest: str | None = None
     config: TrainingConfig | None = None
     version: str | None = None
+    curve: bytes | None = None
+    """The training curve, as JSON."""
+    documents: "Callable[[Path, manifest.Manifest], Mapping[str, bytes]]" = lambda _folder, _manifest: {}
+    """Made once the rest is written: more files that go with it, by name (the model card)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def write(
     )
     golden = _golden(TorchEncoder(whole), encoder)
     (folder / GOLDEN).write_text(json.dumps(golden, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    described = _manifest(model, folder, provenance, prompts, document)
+    described = documented(folder, _manifest(model, folder, provenance, prompts, document), provenance)
     return Written(folder, manifest.write(folder, described), described)
 
 
@@ -94,6 +99,14 @@ def _lift_tokenizer(folder: Path) -> None:
     """Both sides have the same; readers of the graphs look for it beside the manifest."""
     for path in sorted(folder.glob("query_*/tokenizer.json"))[:1]:
         shutil.copyfile(path, folder / path.name)
+
+
+def documented(folder: Path, described: manifest.Manifest, provenance: Provenance) -> manifest.Manifest:
+    """Add the files for people that go with an artifact; the manifest lists them with the others."""
+    more = provenance.documents(folder, described)
+    for name, data in more.items():
+        (folder / name).write_bytes(data)
+    return described.model_copy(update={"files": manifest.file_digests(folder)}) if more else described
 
 
 def _manifest(

@@ -14,7 +14,7 @@ from attune_retrieval.artifact import GOLDEN, MAX_SCORE_DIFFERENCE
 from attune_retrieval.reranking import OnnxReranker
 from attune_trainer import cross_encoder
 from attune_trainer.errors import BadConfig
-from attune_trainer.export.artifact import Provenance, Written
+from attune_trainer.export.artifact import Provenance, Written, documented
 from attune_trainer.export.onnx_graph import plain_attention, saved
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def write_reranker(model: "CrossEncoder", folder: Path, provenance: Provenance) 
         libraries={name: version(name) for name in ("torch", "transformers", "sentence-transformers")},
         files=manifest.file_digests(folder),
     )
+    described = documented(folder, described, provenance)
     return Written(folder, manifest.write(folder, described), described)
 
 

@@ -10,7 +10,7 @@ from attune.contract import HostedModel
 from attune_retrieval import hosted, manifest
 from attune_retrieval.artifact import GOLDEN
 from attune_retrieval.hosted import ADAPTER_FILE, WEIGHT, Adapter, HostedEncoder
-from attune_trainer.export.artifact import GOLDEN_TEXTS, Provenance, Written
+from attune_trainer.export.artifact import GOLDEN_TEXTS, Provenance, Written, documented
 
 
 def write_hosted(model: HostedModel, adapter: Adapter | None, folder: Path, provenance: Provenance) -> Written:
@@ -42,6 +42,7 @@ def write_hosted(model: HostedModel, adapter: Adapter | None, folder: Path, prov
         libraries={name: version(name) for name in ("torch", "openai")},
         files=files,
     )
+    described = documented(folder, described, provenance)
     return Written(folder, manifest.write(folder, described), described)
 
 

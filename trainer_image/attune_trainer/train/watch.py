@@ -21,6 +21,7 @@ from attune_trainer.signals import Termination
 from attune_trainer.train import weights
 from attune_trainer.train.batches import Plan
 from attune_trainer.train.checkpoints import Checkpoints
+from attune_trainer.train.curve import Curve
 from attune_trainer.train.stall import StallGuard
 from attune_trainer.train.validation import Score, Subject
 from attune_trainer.train.world import ALONE, World
@@ -88,6 +89,7 @@ class Surroundings:
     checkpoints: Checkpoints
     world: World = ALONE
     guard: StallGuard | None = None
+    curve: Curve = field(default_factory=Curve)
 
     def check(self) -> None:
         """A sign of life from within something long; Interrupted if the end was asked for."""
@@ -158,6 +160,7 @@ class Watch(TrainerCallback):
         memory = Memory(**asdict(self.memory))
         memory.seconds += time.monotonic() - self.started
         memory.save(folder / MEMORY)
+        self.around.curve.save(folder)
         if self.best is not None:
             from safetensors.torch import save_file
 
@@ -171,6 +174,7 @@ class Watch(TrainerCallback):
     def recall(self, folder: Path) -> None:
         """Take up what a checkpoint remembers."""
         self.memory = Memory.load(folder / MEMORY)
+        self.around.curve.load(folder)
         if (folder / BEST).is_file():
             from safetensors.torch import load_file
 
@@ -194,6 +198,7 @@ class Watch(TrainerCallback):
         if step in self.plan.epoch_ends:
             self.memory.epoch_losses.clear()
         self.memory.note_loss(loss)
+        self.around.curve.note_loss(step + 1, self.plan.epochs_at(step + 1), loss)
 
     def restore_best(self) -> None:
         """Put the weights of the best look back into the model."""
@@ -249,6 +254,7 @@ class Watch(TrainerCallback):
         finally:
             self.model.train(training)
         self._refuse_collapse(score, step)
+        self.around.curve.note_look(step, self.plan.epochs_at(step), score.ndcg)
         if self.memory.note_score(step, score.ndcg, self.config.min_improvement):
             self.best = weights.trained_state(self.model) if self.around.world.first else None
 
