@@ -185,6 +185,21 @@ def test_an_import_without_judge_or_curve_has_a_page_too() -> None:
     assert "Training loss" not in told
 
 
+def test_a_reranker_is_told_as_what_it_does_to_the_order_of_the_first_stage() -> None:
+    about = an_about(type=ModelType.RERANKER, dimensions=None, pooling=None)
+    told = text_of(
+        page(
+            a_report(
+                compared(ranked(1), None), about=about, against="firstStage", compared_with="BM25", first_stage="BM25"
+            )
+        )
+    )
+    assert "Better than the order of the first stage (BM25)" in told
+    assert "Not reranked" in told
+    assert "Candidates are found by BM25." in told
+    assert "Queries won and lost" in told
+
+
 def test_wins_and_losses_have_their_places_and_texts() -> None:
     found = queries.changes(compared(ranked(*[1] * 10, 3, 0), ranked(*[2] * 10, 1, 0)))
     assert (found.won, found.lost, found.equal, found.depth) == (10, 1, 1, 5)
