@@ -106,6 +106,7 @@ def _with_own_prompts(work: Work) -> StageSpec:
 
 def _train(work: Work) -> Outcome:
     from attune_retrieval.artifact import open_unverified
+    from attune_trainer.averaging import with_best_mean
     from attune_trainer.export import artifact
     from attune_trainer.export.document_side import DocumentSide
     from attune_trainer.train.embedding import refuse_unsupported, train_embedding
@@ -124,6 +125,7 @@ def _train(work: Work) -> Outcome:
     trained = train_embedding(spec.config, snapshot, base, work.scratch, around)
     if not work.world.first:
         return {"message": f"process {work.world.rank} of {work.world.size}: {trained_message(trained.metrics)}"}
+    trained = with_best_mean(work, trained, base)
     document = DocumentSide(trained.document, base) if trained.document is not None else None
 
     def write(named: "Provenance") -> "Written":

@@ -60,6 +60,11 @@ class DataSource(ApiModel):
     synthetic: bool = Field(
         False, description="Use questions made by the Retriever's data.synthetic.llm; this costs money or time."
     )
+    leads: bool = Field(
+        True,
+        description="Train also on what each article says of itself: its title and first words. Such pairs do not count for "
+        "minExamples.",
+    )
     min_examples: int | None = Field(
         None,
         ge=1,

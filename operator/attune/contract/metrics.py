@@ -105,6 +105,10 @@ class TrainingMetrics(Contract):
     )
     best_epoch: float | None = Field(None, ge=0, description="Epoch whose weights were kept.")
     validation_ndcg_at10: Unit | None = Field(None, description="Best nDCG@10 on the validation split.")
+    tuned_share: Unit | None = Field(
+        None,
+        description="Share of the tuned weights in the mean with the base model's that was kept; 1: the tuned ones.",
+    )
     validation_loss: float | None = Field(None, description="Loss on the validation file, as the API reported it.")
     api_tokens: int | None = Field(
         None, ge=0, description="Tokens that the API counted: trained on (fineTune), or embedded (adapter)."

@@ -137,6 +137,9 @@ class DataSpec(Contract):
 
     archive: ArchiveSource | None = None
     titles: bool = Field(True, description="Whether the archive's titles make training pairs; it is the corpus anyway.")
+    leads: bool = Field(
+        True, description="Whether each training article's title and first words make a training pair, too."
+    )
     feedback: FeedbackSource | None = None
     synthetic: SyntheticSource | None = None
     evaluation: EvaluationSource | None = None
@@ -242,6 +245,12 @@ class EvaluationConfig(Contract):
     judged_queries: int = Field(50, ge=0, le=1000, description="Held-out queries that the judge sees; 0: none.")
     general: GeneralSource | None = Field(
         None, description="Set that guards against forgetting; unset: docstrings of Python's standard library."
+    )
+    max_general_drop: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Fall of nDCG@10 on it beyond which training prefers weights nearer to the base model's.",
     )
 
 

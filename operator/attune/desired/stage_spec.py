@@ -109,6 +109,7 @@ def data_spec(seen: SeenTrainingJob, retriever: Retriever) -> DataSpec:
     return DataSpec(
         archive=has.archive if has else None,
         titles=wanted.archive is not False,
+        leads=wanted.leads,
         feedback=has.feedback if has and wanted.feedback is not False else None,
         synthetic=_synthetic(retriever) if wanted.synthetic else None,
         evaluation=_evaluation(retriever),
@@ -208,7 +209,11 @@ def evaluation_config(job: TrainingJob) -> EvaluationConfig:
     """How the candidate is measured; the limits that it must keep stay with the operator."""
     asked = job.spec.evaluation
     return EvaluationConfig(
-        score_metric=asked.score_metric, k=asked.k, judged_queries=asked.judged_queries, general=asked.general
+        score_metric=asked.score_metric,
+        k=asked.k,
+        judged_queries=asked.judged_queries,
+        general=asked.general,
+        max_general_drop=asked.max_general_drop,
     )
 
 

@@ -92,3 +92,14 @@ def test_a_row_without_mined_negatives_gets_another_rows_document() -> None:
 def test_without_any_negatives_none_are_made_up() -> None:
     pairs = distinct(4)
     assert with_negatives(pairs, seed=0) == pairs
+
+
+def test_a_pair_of_half_the_weight_is_seen_in_half_of_the_epochs():
+    whole = [Pair(f"query {n}", f"text {n}", f"d{n}") for n in range(40)]
+    half = [Pair(f"click {n}", f"other text {n}", f"c{n}", weight=0.5) for n in range(40)]
+    plan = plan_batches([*whole, *half], batch_size=8, epochs=4, seed=3)
+    seen = [row for batch in plan.batches for row in batch.rows]
+    assert all(seen.count(row) == 4 for row in range(40))
+    assert all(seen.count(row) == 2 for row in range(40, 80))
+    first = [row for batch in plan.batches if batch.epoch == 0 for row in batch.rows if row >= 40]
+    assert 8 < len(first) < 32, "they take turns, and not all at once"

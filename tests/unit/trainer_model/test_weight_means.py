@@ -2,7 +2,7 @@
 
 import torch
 
-from attune_trainer.train.merge import Tried, chosen, keep_best_mean, mixed
+from attune_trainer.train.merge import Looks, Tried, chosen, keep_best_mean, mixed
 
 
 def test_a_mean_lies_between_both_models_and_new_parts_are_the_tuned_ones():
@@ -31,6 +31,6 @@ def test_the_model_is_left_with_the_weights_that_were_chosen():
     with torch.no_grad():
         model.weight.fill_(1.0)
     # best at a share of 0.8
-    best = keep_best_mean(model, base, lambda: 1 - abs(float(model.weight.detach()) - 0.8))
+    best = keep_best_mean(model, base, Looks(lambda: 1 - abs(float(model.weight.detach()) - 0.8)))
     assert best.share == 0.8
     assert abs(float(model.weight.detach()) - 0.8) < 1e-6

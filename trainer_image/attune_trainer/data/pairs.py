@@ -15,14 +15,15 @@ LABELS_SUFFICE = 50
 @dataclass(frozen=True, slots=True)
 class Queries:
     """Everything that can be asked. `titles`: documents whose title makes a query; `judged`: labels and feedback;
-    `synthetic`: a language model's questions; `evaluation`: the user's own test set. Without `titles_train` titles are
-    asked of the held-out side alone."""
+    `synthetic`: a language model's questions; `evaluation`: the user's own test set; `leads`: what training articles ask of
+    themselves. Without `titles_train` titles are asked of the held-out side alone."""
 
     titles: Sequence[Document]
     judged: Sequence[Judgement] = ()
     evaluation: Sequence[Judgement] = ()
     synthetic: Sequence[Judgement] = ()
     titles_train: bool = True
+    leads: Sequence[Judgement] = ()
 
     @property
     def queryable(self) -> frozenset[str]:
@@ -76,7 +77,10 @@ class PairSet:
 
 
 def build(split: Split, queries: Queries, tally: Tally) -> PairSet:
-    """A query asked of a held-out or validation document is never trained on with another document (`leakedQuery`)."""
+    """A query asked of a held-out or validation document is never trained on with another document (`leakedQuery`).
+
+    Leads are for training alone: the model is never measured, nor chosen, by questions that nobody asked.
+    """
     everything = queries.joined(tally)
     held_out = _held_out(split, queries, everything)
     texts = {document.id: document.content for document in (*split.train, *split.validation)}
@@ -85,7 +89,10 @@ def build(split: Split, queries: Queries, tally: Tally) -> PairSet:
     hidden = {key(judgement.query) for judgement in held_out}
     validation = _pairs(everything, split.validation, texts, hidden, tally)
     hidden |= {key(pair.query) for pair in validation}
-    return PairSet(_pairs(everything, split.train, texts, hidden, tally), validation, held_out)
+    train = _pairs(everything, split.train, texts, hidden, tally)
+    known = {(key(pair.query), pair.doc_id) for pair in train}
+    more = [lead for lead in queries.leads if (key(lead.query), lead.doc_id) not in known]
+    return PairSet(train + _pairs(more, split.train, texts, hidden, tally), validation, held_out)
 
 
 def _held_out(split: Split, queries: Queries, everything: Sequence[Judgement]) -> list[Judgement]:

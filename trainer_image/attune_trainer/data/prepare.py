@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from attune.contract import DatasetSummary, DataSpec, Layout, StageSpec
 from attune_trainer.data.archive import MAX_CONTENT_CHARACTERS
+from attune_trainer.data.leads import SOURCE as LEAD
 from attune_trainer.data.negatives import Encode, Mining, Pool, mine
 from attune_trainer.data.novelty import new_pairs
 from attune_trainer.data.pairs import PairSet, build, count_unused
@@ -22,7 +23,7 @@ from attune_trainer.errors import InsufficientData
 Report = Callable[[float], None]
 EncodeFactory = Callable[[], Encode]
 
-DOUBTED = frozenset({"archive", "synthetic"})
+DOUBTED = frozenset({"archive", "synthetic", LEAD})
 """Sources that nobody vouches for: a pair of theirs whose document neither ranking finds is dropped. People are believed."""
 
 
@@ -55,7 +56,7 @@ def prepare(spec: StageSpec, *, encode_factory: EncodeFactory, report: Report) -
     contents = Contents(pairs.train, pairs.validation, sources.distinct.documents, pairs.held_out, facts)
     layout = Layout(spec.storage, spec.owner.namespace, spec.retriever)
     snapshot = write_snapshot(contents, layout.datasets)
-    new = new_pairs(pairs.train, spec.last_trained) if spec.data.min_examples else None
+    new = new_pairs(_asked(pairs.train), spec.last_trained) if spec.data.min_examples else None
     report(100)
     return DatasetSummary(
         uri=snapshot.uri,
@@ -110,7 +111,8 @@ def _require_enough(data: DataSpec, pairs: PairSet, tally: Tally, sources: Sourc
             f"no held-out query: none of {len(sources.distinct.documents)} documents has a title or label that asks; "
             f"{dropped}. Add titles, labels or an evaluation set"
         )
-    count, remedy = len(pairs.train), tally.way_out(more_than=len(pairs.train))
+    count = len(_asked(pairs.train))
+    remedy = tally.way_out(more_than=count)
     if count < data.min_examples:
         raise InsufficientData(
             f"{count} pair{'' if count == 1 else 's'} < {data.min_examples} (dataSource.minExamples): {kept}; "
@@ -163,6 +165,11 @@ def _settings(spec: StageSpec) -> Json:
             "maxSequenceLength": config.max_sequence_length,
         }
     return settings
+
+
+def _asked(pairs: list[Pair]) -> list[Pair]:
+    """Without leads, which are made from the articles themselves: they train, and count for nothing else."""
+    return [pair for pair in pairs if pair.source != LEAD]
 
 
 def _by_source(pairs: list[Pair]) -> dict[str, int]:

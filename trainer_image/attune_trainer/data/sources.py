@@ -13,6 +13,7 @@ from attune_trainer.data.archive import Archive, read_archive
 from attune_trainer.data.dedup import Distinct, distinct
 from attune_trainer.data.feedback import read_feedback
 from attune_trainer.data.judgements import Judgements, read_labels
+from attune_trainer.data.leads import leads
 from attune_trainer.data.pairs import LABELS_SUFFICE, Queries, build
 from attune_trainer.data.records import Document, Tally
 from attune_trainer.data.snapshot import Json
@@ -59,7 +60,8 @@ def read_sources(data: DataSpec, tally: Tally, report: Report) -> Sources:
     labels = read_labels(data.labels, unlike.kept_id, "labels", tally) if data.labels else Judgements()
     tested = read_labels(data.evaluation.uri, unlike.kept_id, "evaluation", tally) if data.evaluation else Judgements()
     rated = read_feedback(data.feedback, unlike.documents, unlike.kept_id, tally) if data.feedback else Judgements()
-    queries = Queries(titled, (*labels.items, *rated.items), tested.items, titles_train=data.titles)
+    own = tuple(leads(unlike.documents)) if data.leads and data.min_examples else ()
+    queries = Queries(titled, (*labels.items, *rated.items), tested.items, titles_train=data.titles, leads=own)
     inputs = {"archive": {"digest": archive.digest, "rows": archive.rows}}
     read = {"labels": labels, "evaluation": tested, "feedback": rated}
     inputs |= {name: {"digest": one.digest, "rows": one.rows} for name, one in read.items() if one.digest}

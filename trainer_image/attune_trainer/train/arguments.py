@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attune.contract import TrainingConfig
-from attune_trainer.errors import BadConfig
+from attune_trainer.hardware import precision_of, suited
 from attune_trainer.train.batches import Plan
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def run_watched(trainer: Any, watch: "Watch", scratch: Path) -> None:
             watch.take_over(folder)
     if not done:
         guarded = around.guard.watching() if around.guard is not None else nullcontext()
-        with around.termination.defer(), guarded:
+        with around.termination.defer(), guarded, suited(watch.model, precision_of(watch.config)):
             trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
     if around.world.any(around.termination.requested) and not watch.finished:
         saved = f"the checkpoint of step {watch.steps_done} of {watch.plan.steps} is published"
@@ -56,11 +56,7 @@ def training_arguments(
 
     os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", WANDB_DISABLED="true", DISABLE_MLFLOW_INTEGRATION="TRUE")
     cuda = torch.cuda.is_available()
-    precision = config.precision
-    if precision == "auto":
-        precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
-    if precision == "fp16" and not cuda:
-        raise BadConfig("precision fp16 needs a GPU, and there is none; use auto, or ask for one in compute.resources.")
+    precision = precision_of(config)
     arguments: Any = kind(
         output_dir=str(scratch / "run"),
         max_steps=plan.steps,

@@ -70,21 +70,31 @@ class _OpenBatch:
 
 
 def plan_batches(pairs: Sequence[Pair], *, batch_size: int, epochs: int, seed: int) -> Plan:
-    """Every pair once an epoch, in batches of at most `batch_size` without contradictions.
+    """Every pair once an epoch (of weight 1; others in that share of the epochs), in batches of at most `batch_size` without
+    contradictions.
 
     A batch is smaller where contradictions leave no room (an archive of one article gives batches of one row).
     """
     queries = [identity(pair.query.lower()) for pair in pairs]
     lengths = np.array([len(pair.query) + len(pair.positive) + sum(map(len, pair.negatives[:1])) for pair in pairs])
+    weights = np.array([pair.weight for pair in pairs])
     batches: list[Batch] = []
     ends: list[int] = []
     for epoch in range(epochs):
         rng = np.random.default_rng([seed, epoch])
-        order = _chunked_by_length(rng.permutation(len(pairs)), lengths, batch_size * CHUNK_BATCHES)
+        shuffled = rng.permutation(len(pairs))
+        seen = shuffled[_turns(weights, epoch, seed)[shuffled]]
+        order = _chunked_by_length(seen, lengths, batch_size * CHUNK_BATCHES)
         packed = _pack(order, queries, pairs, batch_size)
         batches += [Batch(epoch, tuple(packed[i])) for i in rng.permutation(len(packed))]
         ends.append(len(batches))
     return Plan(tuple(batches), tuple(ends))
+
+
+def _turns(weights: np.ndarray, epoch: int, seed: int) -> np.ndarray:
+    """Whose turn it is in this epoch: a pair of weight 0.5 has every other one, beginning at an epoch drawn by the seed."""
+    start = np.random.default_rng([seed, 6]).random(len(weights))
+    return np.asarray(np.floor(start + weights * (epoch + 1)) > np.floor(start + weights * epoch))
 
 
 def _chunked_by_length(order: np.ndarray, lengths: np.ndarray, chunk: int) -> list[int]:

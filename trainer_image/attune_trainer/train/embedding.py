@@ -14,6 +14,7 @@ from attune.contract import ModelType, TrainingConfig, TrainingMetrics
 from attune_trainer import base_model, towers
 from attune_trainer.errors import BadConfig, InsufficientData
 from attune_trainer.evaluate.heldout import HeldOut
+from attune_trainer.hardware import precision_of
 from attune_trainer.train.arguments import run_watched, training_arguments
 from attune_trainer.train.batches import Plan, plan_batches
 from attune_trainer.train.lora import add_adapters, merge_adapters
@@ -74,7 +75,9 @@ def train_embedding(
     limit = base_model.position_limit(model)
     model.max_seq_length = min(config.max_sequence_length, limit or config.max_sequence_length)
     add_adapters(model, config, ModelType.EMBEDDING)
-    watch = Watch(model, config, planned(config, pairs), EmbeddingSubject(model, held_out), around)
+    watch = Watch(
+        model, config, planned(config, pairs), EmbeddingSubject(model, held_out, precision_of(config)), around
+    )
     collator = PairCollator(
         preprocess_fn=model.preprocess,
         pairs=pairs,

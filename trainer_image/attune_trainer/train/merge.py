@@ -12,9 +12,19 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-SHARES = (1.0, 0.9, 0.8, 0.7)
+SHARES = (1.0, 0.9, 0.8)
 WORTH = 0.001
 """Of scores as close as this the one nearest to the base model is kept: it has forgotten less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How a model is looked at as it is: nDCG@10 on the validation set and, None for not at all, on the general set;
+    `lowest_general`: below it a model has forgotten too much."""
+
+    validation: Callable[[], float]
+    general: Callable[[], float] | None = None
+    lowest_general: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +60,13 @@ def chosen(tried: list[Tried], lowest_general: float | None) -> Tried:
     return min((one for one in kept if one.score >= best - WORTH), key=lambda one: one.share)
 
 
-def keep_best_mean(
-    model: "Module",
-    base: Mapping[str, "Tensor"],
-    look: Callable[[], float],
-    general: Callable[[], float] | None = None,
-    lowest_general: float | None = None,
-) -> Tried:
-    """Try the SHARES, leave the chosen weights in `model` and say which.
-
-    `look`: nDCG@10 of the model as it is on the validation set; `general`: on the general set.
-    """
+def keep_best_mean(model: "Module", base: Mapping[str, "Tensor"], looks: Looks) -> Tried:
+    """Try the SHARES, leave the chosen weights in `model` and say which."""
     tuned: dict[str, Any] = {name: value.detach().clone() for name, value in model.state_dict().items()}
     tried = []
     for share in SHARES:
         model.load_state_dict(mixed(tuned, base, share))
-        tried.append(Tried(share, look(), general() if general else None))
-    best = chosen(tried, lowest_general)
+        tried.append(Tried(share, looks.validation(), looks.general() if looks.general else None))
+    best = chosen(tried, looks.lowest_general)
     model.load_state_dict(mixed(tuned, base, best.share))
     return best

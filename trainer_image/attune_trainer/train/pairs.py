@@ -21,6 +21,8 @@ class Pair:
     document: str
     negatives: tuple[str, ...] = ()
     negative_documents: tuple[str, ...] = ()
+    weight: float = 1.0
+    """In 0..1: the share of the epochs that the pair is seen in."""
 
 
 def identity(text: str) -> str:
@@ -50,7 +52,9 @@ def _pair(line: str, path: Path, number: int) -> Pair:
         if len(ids) != len(negatives):
             ids = tuple(identity(text) for text in negatives)
         positive = str(row["pos"])
-        return Pair(str(row["query"]), positive, str(row.get("docId") or identity(positive)), negatives, ids)
+        document = str(row.get("docId") or identity(positive))
+        weight = min(1.0, max(0.0, float(row.get("score", 1.0))))
+        return Pair(str(row["query"]), positive, document, negatives, ids, weight)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadData(f'{path.name} line {number} is no pair {{"query", "pos", "neg"}}: {error!r}.') from error
 

@@ -11,6 +11,7 @@ from attune_trainer.encode import TorchEncoder
 from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.evaluate.measure import measure_rankings
 from attune_trainer.evaluate.ranking import TopK
+from attune_trainer.hardware import Precision
 from attune_trainer.train.pairs import Pair
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class EmbeddingSubject:
 
     model: "SentenceTransformer"
     held_out: HeldOut | None
+    precision: Precision = "fp32"
+    """What the looks are computed in; rankings need no more than training itself."""
     collapsed: str = "the document vectors collapsed"
     alike: str = "mean cosine to each other"
     reason: str = "VectorsCollapsed"
@@ -92,7 +95,7 @@ class EmbeddingSubject:
 
     def look(self, check: Callable[[], None]) -> Score:
         assert self.held_out is not None
-        return look(TorchEncoder(self.model, check), self.held_out)
+        return look(TorchEncoder(self.model, check, self.precision), self.held_out)
 
 
 def look(encoder: Encoder, held_out: HeldOut) -> Score:
