@@ -57,8 +57,8 @@ def refusal(message: str, code: str | None = None) -> Body:
 
 def three_questions(asked: Asked) -> tuple[int, Body]:
     """Three questions of words of the article: no two articles get the same."""
-    words = list(dict.fromkeys(re.findall(r"\w{4,}", asked.article)))
-    made = [f"what is said of {words[-1 - n]} and {words[n]} with {words[n + 3]}?" for n in range(3)]
+    words = list(dict.fromkeys(re.findall(r"\w{4,}", f"{asked.article} {asked.title}")))
+    made = [f"what is said of {words[-1 - n]} and {words[n]} with {words[(n + 3) % len(words)]}?" for n in range(3)]
     return 200, completion(json.dumps({"questions": made}))
 
 

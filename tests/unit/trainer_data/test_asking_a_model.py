@@ -227,6 +227,20 @@ def test_one_article_that_the_server_refuses_is_counted_and_the_others_go_on(ask
     assert tally.by_reason() == {"refusedByModel": 1}
 
 
+def test_one_article_that_breaks_the_connection_is_no_reason_to_end(ask):
+    """A server may fall over one article each time, or think about it for ever."""
+
+    def falls(asked):
+        if asked.title == "title 3":
+            raise ConnectionAbortedError
+        return three_questions(asked)
+
+    tally = Tally()
+    with chat_server(falls) as server:
+        assert len(ask(server, tally=tally).judgements) == 27
+    assert tally.by_reason() == {"refusedByModel": 1}
+
+
 def test_a_server_that_stumbles_is_asked_again_by_the_sdk(ask):
     with chat_server(lambda a: (500, refusal("oops")) if a.number == 2 else three_questions(a)) as server:
         assert len(ask(server, 4, concurrency=1, retries=2).judgements) == 12

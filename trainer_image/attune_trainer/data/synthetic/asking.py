@@ -187,8 +187,10 @@ class _Asking:
 
     def _gave_up(self, refused: Refused) -> StageError:
         kind = StoreUnavailable if refused.passing else BadConfig
+        remedy = "; check that it answers from this pod, its quota, and data.synthetic.concurrency"
         return kind(
-            f"data.synthetic.llm {self.source.model} at {self.source.base_url}: {self._refused} requests in a row failed, {refused}",
+            f"data.synthetic.llm {self.source.model} at {self.source.base_url}: {self._refused} requests in a row failed, "
+            f"{refused}{remedy if refused.passing else ''}",
             reason="LanguageModelUnavailable" if refused.passing else "LanguageModelRefused",
         )
 

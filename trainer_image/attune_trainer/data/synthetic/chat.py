@@ -9,7 +9,7 @@ from openai.types.chat import ChatCompletion
 
 from attune.contract import SyntheticSource
 from attune_trainer.data.synthetic.prompt import SCHEMA, longest_answer
-from attune_trainer.errors import BadConfig, StoreUnavailable
+from attune_trainer.errors import BadConfig
 
 RETRIES = 5
 """Of the SDK: with growing pauses, longer where the server says Retry-After."""
@@ -23,7 +23,7 @@ _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 class Refused(Exception):
-    """The server does not answer about this one article (400, 422, 5xx after all retries); about others it may.
+    """The server does not answer about this one article, after all retries; about others it may.
 
     `passing`: the fault is the server's, and the same request may do later.
     """
@@ -61,7 +61,7 @@ class Chat:
         )
 
     def ask(self, prompt: str) -> Reply:
-        """Raises Refused, BadConfig (no such model, no rights) and StoreUnavailable (nobody there, too busy), which is retried."""
+        """Raises Refused, and BadConfig where there is no such model, or no right to use it."""
         try:
             return _reply(self._create(prompt), prompt, self.source)
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
@@ -74,14 +74,10 @@ class Chat:
                 f"{self._who}: {_said(error)}; check data.synthetic.llm.model and baseURL (it usually ends in /v1)",
                 reason="LanguageModelNotFound",
             ) from error
-        except (openai.APIConnectionError, openai.RateLimitError) as error:
-            raise StoreUnavailable(
-                f"{self._who}: {_said(error)}, {self.retries + 1} attempts; check that it answers from this pod, its quota, "
-                "and data.synthetic.concurrency",
-                reason="LanguageModelUnavailable",
-            ) from error
+        except (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError) as error:
+            raise Refused(f"{_said(error)}, {self.retries + 1} attempts", passing=True) from error
         except openai.APIStatusError as error:
-            raise Refused(_said(error), passing=error.status_code >= 500) from error
+            raise Refused(_said(error), passing=False) from error
 
     @property
     def _who(self) -> str:
