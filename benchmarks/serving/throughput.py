@@ -165,6 +165,7 @@ def main(model: Path, artifact: Path, peers: Path, seconds: float = 15.0) -> Non
     """Write benchmarks/results/serving.json."""
     started: dict[str, Any] = machine()
     encoder = open_verified(artifact, None).encoder
+    assert isinstance(encoder, OnnxEncoder)
     texts = {"queries": queries(), "documents": documents(encoder)}
     found: dict[str, Any] = {
         "raw": {k: {c: round(raw(encoder, t, c, seconds / 2), 1) for c in CLIENTS} for k, t in texts.items()}

@@ -1,4 +1,4 @@
-"""Provider openai with everything real but the API: control plane, operator, stages, index, serving; the API is a server of the tests' own."""
+"""Provider openai with everything real but the API, which is a server of the tests' own: control plane, stages, index, serving."""
 
 from __future__ import annotations
 
