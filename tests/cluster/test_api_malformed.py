@@ -186,7 +186,13 @@ TRAINING_JOBS = (
         "use method adapter",
         at="spec.openai.side",
     ),
-    bad("a key in the address", T, {"spec.openai": {"baseURL": "https://me:key@host/v1"}}, "secretRef"),
+    bad(
+        "a key in the address",
+        T,
+        {"spec.openai": {"baseURL": "https://me:key@host/v1"}},
+        "secretRef",
+        at="spec.openai.baseURL",
+    ),
     bad("version without a name", T, {"spec.baseModel": "version:"}, '"version:"', "version:NAME"),
     bad(
         "nothing to train on",
