@@ -153,7 +153,12 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ),
     ("TrainingJob", {"spec.type": "reranker", "spec.hyperparameters.loss": "bce"}),
     ("TrainingJob", {"spec.baseModel": "version:emb-v1-20260301"}),
-    ("TrainingJob", {"spec.baseModel": "text-embedding-3-small", "spec.provider": "openai"}),
+    ("TrainingJob", {"spec.provider": "openai", "spec.openai": {"model": "text-embedding-3-small"}}),
+    (
+        "TrainingJob",
+        {"spec.openai": {"baseURL": "http://gateway:8000/v1", "model": "org/embed:latest", "side": "query"}},
+    ),
+    ("ModelVersion", {"spec.baseModel": "openai:text-embedding-3-small", "spec.secretRef": {"name": "openai"}}),
     ("TrainingJob", {"spec.dataSource": {"archive": False, "feedback": False, "synthetic": True}}),
     ("TrainingJob", {"spec.compute.tolerations": [{"operator": "Exists"}, {"key": "gpu", "value": "a100"}]}),
     ("TrainingJob", {"spec.ttlSecondsAfterFinished": 0}),

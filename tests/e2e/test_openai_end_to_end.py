@@ -1,4 +1,4 @@
-"""Provider openai with everything real but the API, which is a server of the tests' own: stages, index, serving, control plane."""
+"""Provider openai with everything real but the API, which is a server of the tests' own: control plane, stages, index, serving."""
 
 from __future__ import annotations
 

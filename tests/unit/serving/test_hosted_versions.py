@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,46 +29,55 @@ Process = Callable[..., ServingProcess]
 QUERY, ANSWER = sentences()[7]
 
 
-@pytest.fixture
-def server() -> Iterator[OpenAIServer]:
+@pytest.fixture(scope="module")
+def api() -> Iterator[OpenAIServer]:
     made = OpenAIServer(key="sk-right").start()
-    yield made
+    with pytest.MonkeyPatch.context() as patch:  # here, too, it is asked: to make the artifact and its collection
+        patch.setenv(key_variable(made.url), "sk-right")
+        yield made
     made.stop()
 
 
 @pytest.fixture
-def key(server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The variable that a Pod is given; here, too, to make the artifact and its collection."""
-    monkeypatch.setenv(key_variable(server.url), "sk-right")
-    return {key_variable(server.url): "sk-right", "OPENAI_API_KEY": "of-the-judge"}
+def server(api: OpenAIServer, hosted: Made, index: IndexSpec) -> OpenAIServer:
+    """As good as new. The artifact and its collection are made before."""
+    api.faults, api.rotated = [], False
+    api.keys.clear()
+    return api
 
 
 @pytest.fixture
-def hosted(server: OpenAIServer, key: dict[str, str], tmp_path: Path) -> Made:
-    """An adapter over the API's vectors, all three of them wrong in no way."""
+def key(server: OpenAIServer) -> dict[str, str]:
+    """What a Pod is given."""
+    return {key_variable(server.url): "sk-right", "OPENAI_API_KEY": "of-the-judge"}
+
+
+@pytest.fixture(scope="module")
+def hosted(api: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """An adapter over the API's vectors."""
     from attune_trainer.export.artifact import Provenance
     from attune_trainer.hosted.artifact import write_hosted
 
     config = TrainingConfig(
         base_model=f"openai:{EMBEDS}",
-        openai=OpenAITraining(base_url=server.url, model=EMBEDS),
+        openai=OpenAITraining(base_url=api.url, model=EMBEDS),
         max_sequence_length=64,
         query_prompt="query: ",
     )
     weight = np.eye(64) + 0.05 * np.random.default_rng(0).normal(size=(64, 64))
     written = write_hosted(
-        HostedModel(base_url=server.url, model=EMBEDS),
+        HostedModel(base_url=api.url, model=EMBEDS),
         Adapter(weight.astype(np.float32)),
-        tmp_path / "emb-v2",
+        tmp_path_factory.mktemp("hosted") / "emb-v2",
         Provenance(source="training", base_model=config.base_model, config=config),
     )
     assert written.manifest.embedding_space is not None
     return Made("emb-v2", written.folder, written.digest, written.manifest.embedding_space, 64)
 
 
-@pytest.fixture
-def index(hosted: Made, tmp_path: Path) -> IndexSpec:
-    spec = IndexSpec(store="lancedb", uri=f"file://{tmp_path / 'index'}")
+@pytest.fixture(scope="module")
+def index(hosted: Made, tmp_path_factory: pytest.TempPathFactory) -> IndexSpec:
+    spec = IndexSpec(store="lancedb", uri=f"file://{tmp_path_factory.mktemp('hosted-index')}")
     store = open_store(spec)
     write_sentences(store, hosted)
     store.close()

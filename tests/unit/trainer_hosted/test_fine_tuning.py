@@ -96,8 +96,6 @@ class TestOneJob:
         self, make_spec: MakeSpec, server: OpenAIServer, when: str
     ) -> None:
         server.page = 2
-        for _ in range(5):
-            server.add_job()  # of somebody else
         kills = [0]
 
         def kill_at(number: int) -> Callable[[str, str, str], object]:
@@ -115,12 +113,15 @@ class TestOneJob:
 
             return hook
 
-        uid = 0
+        number = 0
         while True:
-            number = uid = uid + 1
+            number += 1
+            server.jobs.clear()
+            server.files.clear()
+            for _ in range(3):
+                server.add_job()  # of somebody else, so that there is more than one page
             owner = tune(make_spec).owner.model_copy(update={"uid": f"{number:08}-0000", "name": f"tune-{number}"})
-            spec = tune(make_spec, spec_owner=owner)
-            jobs, files, killed = len(server.jobs), len(server.files), kills[0]
+            spec, killed = tune(make_spec, spec_owner=owner), kills[0]
             server.hook = kill_at(number)
             process = started(spec)
             process.join(60)
@@ -132,8 +133,8 @@ class TestOneJob:
             again = started(spec)
             again.join(60)
             assert again.exitcode == 0, f"killed {when} request {number}"
-            assert len(server.jobs) - jobs == 1, f"killed {when} request {number}"
-            assert len(server.files) - files == 2, f"killed {when} request {number}"
+            assert len(server.jobs) == 3 + 1, f"killed {when} request {number}"
+            assert len(server.files) == 2, f"killed {when} request {number}"
         assert kills[0] > 12
 
     @pytest.mark.parametrize("how", ["lost", 500, "garbage", "reset", 429])
