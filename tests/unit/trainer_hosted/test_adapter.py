@@ -61,7 +61,7 @@ def test_it_learns_to_look_past_the_noise_and_keeps_what_it_learnt_on_texts_it_n
     fitted = fit(Data(300, 1).rows(), Data(100, 2).validation(), "both", 42, nothing)
     unseen = Data(150, 3).validation()
     before, after = unseen.ndcg(Adapter(np.eye(SIZE, dtype=np.float32))), unseen.ndcg(fitted.adapter)
-    assert after > before + 0.1, (before, after)
+    assert after > before + 0.05, (before, after)
     assert fitted.ndcg is not None
     assert fitted.ndcg_before is not None
     assert fitted.ndcg > fitted.ndcg_before

@@ -49,7 +49,8 @@ def test_the_artifact_names_the_api_and_holds_no_weights_but_the_adapters(
     assert training.training_examples == 96
     assert training.api_tokens
     folder = Path(result.model.uri)
-    assert sorted(path.name for path in folder.iterdir()) == ["adapter.safetensors", "golden.json", "manifest.json"]
+    files = ["README.md", "adapter.safetensors", "golden.json", "manifest.json", "training_curve.json"]
+    assert sorted(path.name for path in folder.iterdir()) == files
     described = manifest.read(folder)
     assert described.openai is not None
     assert (described.openai.base_url, described.openai.model) == (server.url, "text-embedding-3-small")
@@ -131,8 +132,8 @@ def test_query_side_adapters_share_the_space_of_their_documents_and_are_measured
     spaces = [manifest.read(folder).embedding_space for folder in (one, two, both)]
     assert spaces[0] == spaces[1] != spaces[2]
     candidates = [Candidate.open(folder, None) for folder in (one, two)]
-    assert not candidates[0].same_space(candidates[1])
-    assert candidates[0].same_space(Candidate.open(one, None))
+    assert not candidates[0].same_model(candidates[1])
+    assert candidates[0].same_model(Candidate.open(one, None))
     documents = [candidate.encoder.encode(["the red house"], "document") for candidate in candidates]
     assert np.allclose(documents[0], documents[1], atol=1e-6)
 

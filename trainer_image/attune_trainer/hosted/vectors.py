@@ -42,13 +42,12 @@ class Remembered:
     """Texts that the API was asked for; the others were known."""
     _parts: dict[str, Part] = field(default_factory=dict)
     _places: dict[bytes, tuple[str, int]] = field(default_factory=dict)
-    _read: bool = False
 
     def embed(self, texts: Sequence[str], advance: Advance | None = None) -> Floats:
         """Unit vectors by the API, shape (len(texts), dimensions), float32. Errors as `endpoint.embed`, and the store's."""
-        if not self._read:
-            self._read_all()
         digests = [digest_of(text) for text in texts]
+        if any(digest not in self._places for digest in digests):
+            self._read_new()  # another reader of this stage may have asked meanwhile
         missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in self._places}
         due = list(missing.items())
         for start in range(0, len(due), PART_TEXTS):
@@ -78,10 +77,9 @@ class Remembered:
         with store.local_copy(join(self.folder, name)) as copy:
             self._keep(name, copy)
 
-    def _read_all(self) -> None:
-        self._read = True
+    def _read_new(self) -> None:
         for name in store.list_names(self.folder):
-            if not name.endswith(".npy"):
+            if not name.endswith(".npy") or name in self._parts:
                 continue
             with store.local_copy(join(self.folder, name)) as copy:
                 self._keep(name, copy)
