@@ -77,3 +77,27 @@ def _in_float32(_module: Any, _inputs: Any, found: Any) -> Any:
     if isinstance(found, dict) and "token_embeddings" in found:
         found["token_embeddings"] = found["token_embeddings"].float()
     return found
+
+
+@contextlib.contextmanager
+def in_full_precision(model: Any) -> Iterator[None]:
+    """The model's own forward pass while the trainer has it wrapped for mixed precision: scores in bf16 have three digits, so that
+    near ones would tie."""
+    wrapped, own = model.__dict__.get("forward"), model.__dict__.get("_original_forward")
+    if own is None:
+        yield
+        return
+    model.forward = own
+    try:
+        yield
+    finally:
+        model.forward = wrapped
+
+
+def of_reranker(config: TrainingConfig) -> TrainingConfig:
+    """`auto` is float32 for rerankers on CPUs: trained in bf16 there, a small one did not learn to tell near scores apart."""
+    import torch
+
+    if config.precision != "auto" or torch.cuda.is_available():
+        return config
+    return config.model_copy(update={"precision": "fp32"})

@@ -41,7 +41,9 @@ class Pod:
         scratch.mkdir()
         with Termination().installed() as termination:
             reporter = Reporter(Stage.TRAIN, self._saw, interval=0)
-            around = Surroundings(reporter, termination, Checkpoints(str(self.store), self.spec.digest()), self.curve)
+            around = Surroundings(
+                reporter, termination, Checkpoints(str(self.store), self.spec.digest()), curve=self.curve
+            )
             base = Path(self.spec.config.base_model)
             return train_embedding(self.spec.config, Path(self.spec.dataset.uri), base, scratch, around)
 

@@ -34,6 +34,8 @@ def run_watched(trainer: Any, watch: "Watch", scratch: Path) -> None:
         guarded = around.guard.watching() if around.guard is not None else nullcontext()
         with around.termination.defer(), guarded, suited(watch.model, precision_of(watch.config)):
             trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
+        # What was wrapped for mixed precision would compute in it for good, and be exported by it.
+        trainer.accelerator.unwrap_model(watch.model, keep_fp32_wrapper=False)
     if around.world.any(around.termination.requested) and not watch.finished:
         saved = f"the checkpoint of step {watch.steps_done} of {watch.plan.steps} is published"
         raise around.termination.interrupted(saved=saved)
