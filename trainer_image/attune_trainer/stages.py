@@ -75,8 +75,8 @@ def _prepare(work: Work) -> Outcome:
     since = f", {new:,} of them new since {last.name}" if last is not None and new is not None else ""
     paid = f"; {summary.cost_usd:.2f} USD paid for questions" if summary.cost_usd else ""
     return {
-        "message": f"{summary.examples:,} training pairs ({sources}){since}{paid}, {summary.validation_examples or 0:,} for "
-        f"validation, {summary.held_out_queries or 0:,} held-out queries over {summary.documents or 0:,} documents.",
+        "message": f"{summary.examples:,} training pairs ({sources}){since}, {summary.validation_examples or 0:,} for "
+        f"validation, {summary.held_out_queries or 0:,} held-out queries over {summary.documents or 0:,} documents{paid}.",
         "dataset": summary,
     }
 

@@ -151,6 +151,7 @@ def test_an_attempt_that_was_cut_off_has_spent_its_share_of_the_limit_and_anothe
         server.answer, paid = three_questions, kept(tmp_path)
         again = ask(server, 40, price=PRICE, max_cost_usd=1.5)
         assert 7 <= paid <= 8
+        assert again.cost_usd == pytest.approx(0.06 * again.facts["articles"])
         assert again.cost_usd <= 1.5
         later = ask(server, 40, price=PRICE, max_cost_usd=1.5, run="next month")
     assert 0 < later.cost_usd <= 1.5

@@ -27,6 +27,7 @@ from staged_process import started
 
 MakeSpec = Callable[..., StageSpec]
 Done = Callable[[StageSpec], StageResult]
+PATIENCE = 300
 
 
 @pytest.fixture(autouse=True)
@@ -124,14 +125,14 @@ class TestOneJob:
             spec, killed = tune(make_spec, spec_owner=owner), kills[0]
             server.hook = kill_at(number)
             process = started(spec)
-            process.join(60)
+            process.join(PATIENCE)
             server.hook = lambda *_: None
             if kills[0] == killed:
                 assert process.exitcode == 0
                 break
             assert process.exitcode == -signal.SIGKILL
             again = started(spec)
-            again.join(60)
+            again.join(PATIENCE)
             assert again.exitcode == 0, f"killed {when} request {number}"
             assert len(server.jobs) == 3 + 1, f"killed {when} request {number}"
             assert len(server.files) == 2, f"killed {when} request {number}"
@@ -180,13 +181,13 @@ class TestOneJob:
         process = started(tune(make_spec))
         until(lambda: server.asked("GET /v1/fine_tuning/jobs/ftjob") > 2)
         process.terminate()
-        process.join(30)
+        process.join(PATIENCE)
         assert process.exitcode == ExitCode.INTERRUPTED
         (job,) = server.jobs.values()
         assert job["status"] == "running"
         server.looks = 0
         again = started(tune(make_spec))
-        again.join(60)
+        again.join(PATIENCE)
         assert again.exitcode == 0
         assert list(server.jobs.values()) == [job]
 
