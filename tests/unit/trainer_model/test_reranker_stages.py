@@ -159,19 +159,22 @@ def test_losses_that_are_not_there_are_refused(tmp_path: Path, cross: Path) -> N
     assert (refused.exit_code, refused.result.reason) == (ExitCode.BAD_CONFIG, "NotSupported")
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_lists_and_adapters_teach_it_too(tmp_path: Path, cross: Path, method: str) -> None:
-    asked = {"method": method, "loss": "listwise", "epochs": 12, "lora": {"rank": 16} if method == "lora" else None}
-    result = done(make_spec(tmp_path, cross, Stage.TRAIN, **asked)).result
+def listwise(tmp_path: Path, cross: Path, **changes: Any) -> tuple[Any, Any]:
+    """Scores by the model that was trained on lists, and by the untrained one."""
+    result = done(make_spec(tmp_path, cross, Stage.TRAIN, loss="listwise", **changes)).result
     assert result.model is not None, result.message
     opened = open_verified(Path(result.model.uri), None)
     assert opened.manifest.config is not None
-    assert (opened.manifest.config.method, opened.manifest.config.loss) == (method, "listwise")
-    pairs, scored = sentences()[:40], opened.reranker.score
+    assert opened.manifest.config.loss == "listwise"
     before = done(make_spec(tmp_path / "before", cross, Stage.IMPORT)).result.model
     assert before is not None
-    untrained = open_verified(Path(before.uri), None).reranker.score
-    assert list_loss(scored, pairs) < list_loss(untrained, pairs) - 0.02
+    return opened.reranker.score, open_verified(Path(before.uri), None).reranker.score
+
+
+def test_lists_teach_it_too(tmp_path: Path, cross: Path) -> None:
+    trained, untrained = listwise(tmp_path, cross, epochs=40)
+    pairs = sentences()[:40]
+    assert list_loss(trained, pairs) < list_loss(untrained, pairs) - 0.02
 
 
 def list_loss(score: Any, pairs: list[tuple[str, str]]) -> float:
