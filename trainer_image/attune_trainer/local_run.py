@@ -49,7 +49,7 @@ class LocalRun:
             retriever="run",
             storage=str(self.out),
             config=self.config,
-            data=DataSpec(archive=source, labels=self.labels, min_examples=self.min_examples)
+            data=DataSpec(archive=source, labels=self.labels, leads=True, min_examples=self.min_examples)
             if stage is Stage.PREPARE
             else DataSpec(),
             dataset=dataset,

@@ -103,7 +103,7 @@ def _with_negatives(
 
 def _require_enough(data: DataSpec, pairs: PairSet, tally: Tally, sources: Sources) -> None:
     """InsufficientData with the numbers of what was kept and what was dropped."""
-    kept = ", ".join(f"{source} {number}" for source, number in _by_source(pairs.train).items()) or "none"
+    kept = ", ".join(f"{source} {number}" for source, number in _by_source(_asked(pairs.train)).items()) or "none"
     weak = ", ".join(f"{kind} {count}" for kind, count in sources.weak_titles.items())
     dropped = f"dropped: {tally.sentence()}" + (f" (weak titles: {weak})" if weak else "")
     if not pairs.held_out:
