@@ -52,7 +52,9 @@ def with_best_mean(work: Work, trained: "Trained", base: Path) -> "Trained":
     )
     kept = keep_best_mean(trained.model, untouched.state_dict(), looks)
     log.info("share %g of the tuned weights is kept: nDCG@10 %.3f on the validation set", kept.share, kept.score)
-    told = {"tuned_share": kept.share, "validation_ndcg_at10": kept.score}
+    # Once more in float32: the exported files are held against this.
+    score = look(TorchEncoder(trained.model, check), held_out).ndcg
+    told = {"tuned_share": kept.share, "validation_ndcg_at10": score}
     return replace(trained, metrics=trained.metrics.model_copy(update=told))
 
 

@@ -33,7 +33,14 @@ def spec_maker(folder: Path, base: Path) -> MakeSpec:
     def make(stage: Stage, **changes: Any) -> StageSpec:
         of_spec = {key.removeprefix("spec_"): changes.pop(key) for key in list(changes) if key.startswith("spec_")}
         config = TrainingConfig.model_validate(
-            {"base_model": str(base), "epochs": 2, "batch_size": 8, "learning_rate": 3e-3, "max_sequence_length": 32}
+            {
+                "base_model": str(base),
+                "epochs": 2,
+                "batch_size": 8,
+                "learning_rate": 3e-3,
+                "max_sequence_length": 32,
+                "precision": "fp32",
+            }
             | {"early_stopping_patience": 0, "hard_negatives": HardNegatives(per_query=1)}
             | changes
         )

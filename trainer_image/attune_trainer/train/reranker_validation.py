@@ -8,7 +8,6 @@ import numpy as np
 
 from attune_trainer import cross_encoder
 from attune_trainer.evaluate.ranking import MEASURES
-from attune_trainer.hardware import in_full_precision
 from attune_trainer.train.pairs import Pair
 from attune_trainer.train.validation import Score
 
@@ -70,8 +69,7 @@ class RerankerSubject:
 
     def look(self, check: Callable[[], None]) -> Score:
         """nDCG@10 over the candidates, and how alike the scores are."""
-        with in_full_precision(self.model):
-            return look(lambda pairs: cross_encoder.scores(self.model, pairs), self.held_out, check)
+        return look(lambda pairs: cross_encoder.scores(self.model, pairs), self.held_out, check)
 
 
 def look(score: Scorer, held_out: Sequence[Asked], check: Callable[[], None]) -> Score:

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from attune.contract import TrainingConfig, TrainingMetrics
 from attune_trainer.errors import Diverged, Interrupted
+from attune_trainer.hardware import in_full_precision
 from attune_trainer.reporting import Reporter
 from attune_trainer.signals import Termination
 from attune_trainer.train import weights
@@ -250,7 +251,8 @@ class Watch(TrainerCallback):
         training = self.model.training
         self.model.eval()
         try:
-            score = self.around.world.from_first(lambda: self.subject.look(self.around.check))
+            with in_full_precision(self.model):
+                score = self.around.world.from_first(lambda: self.subject.look(self.around.check))
         finally:
             self.model.train(training)
         self._refuse_collapse(score, step)
