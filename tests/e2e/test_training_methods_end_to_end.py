@@ -81,7 +81,7 @@ def index_jobs(world: World) -> set[str]:
 def test_queries_only_becomes_active_on_the_collection_that_is_there(world: World) -> None:
     first = world.get("rtr", "news")["status"]["embedding"]["active"]
     before, indexed = world.get("mv", first)["status"], index_jobs(world)
-    job = trained(world, "queries", hyperparameters={**SMALL, "method": "queryOnly"}, autoPromote=True)
+    job = trained(world, "queries", hyperparameters={**SMALL, "method": "queryOnly", "epochs": 6}, autoPromote=True)
     version = job["modelVersion"]
     status = until(world, "mv", version, lambda s: s.get("stage") == "active")
     assert status["embeddingSpace"] == before["embeddingSpace"]
