@@ -18,6 +18,7 @@ from attune_trainer.evaluate.measure import measure_encoder
 from attune_trainer.hardware import precision_of
 from attune_trainer.stage_work import Work
 from attune_trainer.train.merge import Looks, keep_best_mean
+from attune_trainer.train.proof import prove
 from attune_trainer.train.validation import look
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def with_best_mean(work: Work, trained: "Trained", base: Path) -> "Trained":
     untouched = base_model.load_for(config, base)
     untouched.max_seq_length = trained.model.max_seq_length
     precision = precision_of(config)
+    # That the best weights are back in the model: what follows measures it anew.
+    prove(trained.metrics, lambda: look(TorchEncoder(trained.model, check, precision), held_out))
     chosen_set = _general_set(work)
 
     def remembers(model: "SentenceTransformer") -> float:
