@@ -159,22 +159,35 @@ def test_losses_that_are_not_there_are_refused(tmp_path: Path, cross: Path) -> N
     assert (refused.exit_code, refused.result.reason) == (ExitCode.BAD_CONFIG, "NotSupported")
 
 
-def listwise(tmp_path: Path, cross: Path, **changes: Any) -> tuple[Any, Any]:
-    """Scores by the model that was trained on lists, and by the untrained one."""
-    result = done(make_spec(tmp_path, cross, Stage.TRAIN, loss="listwise", **changes)).result
+def test_whole_lists_teach_it_too(tmp_path: Path, cross: Path) -> None:
+    result = done(make_spec(tmp_path, cross, Stage.TRAIN, loss="listwise", epochs=40)).result
     assert result.model is not None, result.message
-    opened = open_verified(Path(result.model.uri), None)
-    assert opened.manifest.config is not None
-    assert opened.manifest.config.loss == "listwise"
     before = done(make_spec(tmp_path / "before", cross, Stage.IMPORT)).result.model
     assert before is not None
-    return opened.reranker.score, open_verified(Path(before.uri), None).reranker.score
+    now, untrained = (open_verified(Path(m.uri), None).reranker.score for m in (result.model, before))
+    assert list_loss(now, sentences()[:40]) < list_loss(untrained, sentences()[:40]) - 0.2
 
 
-def test_lists_teach_it_too(tmp_path: Path, cross: Path) -> None:
-    trained, untrained = listwise(tmp_path, cross, epochs=40)
-    pairs = sentences()[:40]
-    assert list_loss(trained, pairs) < list_loss(untrained, pairs) - 0.02
+def test_adapters_and_the_whole_head_are_trained_and_merged(tmp_path: Path, cross: Path) -> None:
+    from safetensors.numpy import load_file
+
+    from attune_trainer import cross_encoder
+    from attune_trainer.train.lora import add_adapters
+    from attune_trainer.train.weights import trained_state
+
+    spec = make_spec(tmp_path, cross, Stage.TRAIN, method="lora", lora={"rank": 4}, epochs=3)
+    model = cross_encoder.load(cross, max_length=32)
+    add_adapters(model, spec.config, ModelType.RERANKER)
+    kept = trained_state(model)
+    assert kept
+    assert {name for name in kept if "lora_" not in name} == {name for name in kept if "classifier" in name}
+    result = done(spec).result
+    assert result.model is not None, result.message
+    tuned, base = load_file(Path(result.model.uri) / "model.safetensors"), load_file(cross / "model.safetensors")
+    assert tuned.keys() == base.keys()
+    changed = {name for name in base if not np.allclose(tuned[name], base[name], atol=1e-6)}
+    assert {"classifier.weight", "bert.encoder.layer.0.attention.self.query.weight"} <= changed
+    assert not [name for name in changed if "embeddings" in name or "LayerNorm" in name]
 
 
 def list_loss(score: Any, pairs: list[tuple[str, str]]) -> float:

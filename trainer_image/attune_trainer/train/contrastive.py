@@ -2,7 +2,7 @@
 
 The stock losses pad all texts of a batch, queries too, to its longest document. Here the texts of all columns are sorted by
 length and embedded a few thousand tokens at a time: the same vectors and gradients (up to dropout), several times faster on
-a CPU. A batch whose activations would not fit is embedded again piece by piece in the backward pass (Chen et al. 2016;
+a CPU. Pieces whose activations would not fit are embedded again in the backward pass (Chen et al. 2016;
 for contrastive batches Gao et al. 2021, GradCache), so memory does not grow with the batch.
 """
 
@@ -71,8 +71,12 @@ class ContrastiveLoss(torch.nn.Module):
         lengths = merged["attention_mask"].sum(dim=1).tolist()
         on_gpu = merged["input_ids"].is_cuda
         pieces = list(batches_by_length(lengths, tokens=TOKENS_GPU if on_gpu else TOKENS_CPU))
-        recompute = self.always_recompute or self._activations(pieces, lengths) > self._memory(merged["input_ids"])
-        vectors = [self._forward(self._cut(merged, piece, lengths), recompute=recompute) for piece in pieces]
+        left = 0.0 if self.always_recompute else self._memory(merged["input_ids"])
+        vectors = []
+        for piece in pieces:  # as many as fit keep what the backward pass needs; only the others are computed again
+            needed = self._activations(piece, lengths)
+            vectors.append(self._forward(self._cut(merged, piece, lengths), recompute=needed > left))
+            left -= needed if needed <= left else 0.0
         order = torch.tensor([index for piece in pieces for index in piece], device=vectors[0].device)
         back = torch.cat(vectors)[torch.argsort(order)]
         return list(torch.split(back, [column["input_ids"].shape[0] for column in columns]))
@@ -102,10 +106,10 @@ class ContrastiveLoss(torch.nn.Module):
         left = self._tokenizer.padding_side == "left"
         return {name: values[rows][:, -width:] if left else values[rows][:, :width] for name, values in merged.items()}
 
-    def _activations(self, pieces: list[list[int]], lengths: list[int]) -> float:
+    def _activations(self, piece: list[int], lengths: list[int]) -> float:
         config = getattr(getattr(self.model[0], "auto_model", None), "config", None)
         size = getattr(config, "num_hidden_layers", 12) * getattr(config, "hidden_size", 768)
-        tokens = sum(len(piece) * max(lengths[index] for index in piece) for piece in pieces)
+        tokens = len(piece) * max(lengths[index] for index in piece)
         halved = torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
         return float(tokens * size * BYTES_PER_TOKEN_LAYER_AND_DIMENSION) / (2 if halved else 1)
 
