@@ -43,9 +43,9 @@ crds: setup ## crds/*.yaml and docs/reference.md from the pydantic models
 images: setup ## build and check the container images (docker, podman, or buildah where no engine answers)
 	@scripts/images.sh
 
-bench: setup ## retrieval quality against the plain recipe; JSON in benchmarks/results (DATA=folder BASE_MODEL=folder)
-	@[ -n "$(DATA)" ] && [ -n "$(BASE_MODEL)" ] || { echo "make bench DATA=folder BASE_MODEL=folder; benchmarks/quality.py says what is in them" >&2; exit 2; }
-	@$(PY)/python benchmarks/quality.py "$(DATA)" "$(BASE_MODEL)"
+bench: setup ## retrieval quality against the plain recipe; JSON in benchmarks/results (BASE_MODEL=folder, DATA=folder: unset, docstrings)
+	@[ -n "$(BASE_MODEL)" ] || { echo "make bench BASE_MODEL=folder [DATA=folder]; benchmarks/quality.py says what is in them" >&2; exit 2; }
+	@$(PY)/python -m benchmarks.quality "$(BASE_MODEL)" $(if $(DATA),--data "$(DATA)")
 
 clean: ## remove .venv and everything made here; the control plane's cache in ~/.cache/attune stays
 	@[ ! -d .devcluster ] || $(PY)/python -m devcluster down

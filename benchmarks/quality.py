@@ -1,18 +1,19 @@
-"""How good the tuned model is: Attune's training against the plain sentence-transformers recipe, on the same pairs.
+"""How good the tuned model is: Attune's recipe, the plain sentence-transformers recipe with the same time, and what each rule brings.
 
-Run by hand: `python benchmarks/quality.py DATA BASE_MODEL`. The folder DATA holds archive.jsonl, labels.train.jsonl and
-labels.dev.jsonl (Bitcoin Optech newsletters). Both are trained on what was published before 2023, for the same epochs, and
-searched with the labelled queries of 2023 over all articles without their titles. Everything is kept in `--work`, so a run
-that was stopped goes on. The result is one JSON file with the machine it was measured on.
+Run by hand: `python -m benchmarks.quality BASE_MODEL [--data DATA]`. DATA holds archive.jsonl, labels.train.jsonl and labels.dev.jsonl
+(Bitcoin Optech newsletters): trained on what was published before 2023, searched with the labelled queries of 2023 over all articles
+without their titles. Without DATA: docstrings of installed packages (first line → rest), a tenth of them held out.
+
+The budget is what Attune took, mining, looks and export included; the plain recipe gets it for its training alone, and the same cleaned
+pairs. What was done is kept in `--work`, so that a run that was stopped goes on. The result is one JSON file with the machine.
 """
 
-import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,228 +27,266 @@ from attune.contract import (
     ArchiveSource,
     ArtifactRef,
     DataSpec,
-    HardNegatives,
     OwnerRef,
     Stage,
     StageResult,
     StageSpec,
     TrainingConfig,
 )
-from attune_retrieval.encoding import Encoder
+from attune_trainer import recipes
 from attune_trainer.evaluate.bootstrap import verdict
 from attune_trainer.evaluate.by_hand import open_encoder
 from attune_trainer.evaluate.compare import measure_bm25
-from attune_trainer.evaluate.heldout import HeldOut, read
+from attune_trainer.evaluate.heldout import HeldOut, read, read_snapshot
 from attune_trainer.evaluate.measure import Measured, intervals, measure_encoder
 from attune_trainer.running import run
 from attune_trainer.signals import Termination
 from benchmarks.machine import machine
+from benchmarks.plain_recipe import Plain, train_for
+from demo.docstrings import write_archive
 
 CUT = "2023-01-01"
-PLAIN_BATCH, PLAIN_RATE = 32, 2e-5
 RESAMPLES = 2000
-RESULTS = Path(__file__).parent / "results" / "quality.json"
+RESULTS = Path(__file__).parent / "results"
+Changes = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """What is trained on, and the test."""
+
+    name: str
+    what: str
+    archive: Path
+    labels: Path | None
+    split_ratio: float
+    held_out: Callable[[Path], HeldOut]
+    """The test, given a snapshot of the corpus."""
+
+
+def optech(data: Path, work: Path) -> Corpus:
+    """Everything before the cut trains; labels of 2023 over all articles test."""
+    archive = work / "archive.jsonl"
+    with (data / "archive.jsonl").open(encoding="utf-8") as lines:
+        archive.write_text("".join(line for line in lines if json.loads(line)["publishedAt"] < CUT), encoding="utf-8")
+    return Corpus(
+        "optech",
+        "labelled queries of 2023 over all articles without titles; trained on what was published before",
+        archive,
+        data / "labels.train.jsonl",
+        0.98,
+        lambda _: read(data / "archive.jsonl", data / "labels.dev.jsonl", None),
+    )
+
+
+def docstrings(work: Path) -> Corpus:
+    """The held-out part of the snapshot itself tests."""
+    archive = work / "archive.jsonl"
+    count = write_archive(archive)
+    what = f"first lines of held-out docstrings over the rest of all {count:,}"
+    return Corpus("docstrings", what, archive, None, 0.9, read_snapshot)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Attune's recipe with something changed."""
+
+    name: str
+    config: Changes = field(default_factory=dict)
+    data: Changes = field(default_factory=dict)
+
+
+VARIANTS = (
+    Variant("attune"),
+    Variant("withoutLeads", data={"leads": False}),
+    Variant("withoutNegatives", config={"hard_negatives": {"per_query": 0}}),
+    Variant("oneEpoch", config={"epochs": 1}),
+    Variant("otherSeed", config={"seed": 7}),
+)
+FLOAT32 = Variant("float32", config={"precision": "fp32"})
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What is compared, and where the files are kept."""
+    """Where files are kept, and what is run."""
 
-    data: Path
+    corpus: Corpus
+    base_model: Path
     work: Path
-    config: TrainingConfig
+    recipe: TrainingConfig
 
-    @property
-    def key(self) -> str:
-        return hashlib.sha256(self.config.to_json().encode()).hexdigest()[:12]
-
-    def spec(self, stage: Stage, dataset: ArtifactRef | None = None) -> StageSpec:
-        archive = ArchiveSource(uri=str(self.work / "archive.jsonl"))
-        labels = str(self.data / "labels.train.jsonl")
+    def spec(self, variant: Variant, stage: Stage, dataset: ArtifactRef | None = None) -> StageSpec:
+        archive = ArchiveSource(uri=str(self.corpus.archive))
+        labels = str(self.corpus.labels) if self.corpus.labels else None
+        config = TrainingConfig.model_validate({**self.recipe.model_dump(), **variant.config})
+        data = DataSpec.model_validate({"archive": archive, "labels": labels, "leads": True, **variant.data})
         return StageSpec(
             stage=stage,
-            owner=OwnerRef(kind="Benchmark", namespace="bench", name="quality", uid=self.key),
+            owner=OwnerRef(kind="Benchmark", namespace="bench", name=variant.name, uid=self.corpus.name),
             retriever="quality",
-            storage=str(self.work / "store"),
-            config=self.config,
-            data=DataSpec(archive=archive, labels=labels) if stage is Stage.PREPARE else DataSpec(),
+            storage=str(self.work / variant.name),
+            config=config,
+            data=data if stage is Stage.PREPARE else DataSpec(),
             dataset=dataset,
-            model=ArtifactRef(name="tuned", uri=str(self.work / "models" / self.key)),
+            model=ArtifactRef(name=variant.name, uri=str(self.folder(variant.name))),
         )
+
+    def folder(self, name: str) -> Path:
+        return self.work / "models" / name
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A model that was trained: the snapshot it is made of, and what it took."""
+
+    snapshot: Path
+    told: dict[str, Any]
 
 
 def stage(spec: StageSpec) -> StageResult:
     result = run(
         spec, Termination(), lambda p: print(f"\r{p.stage} {p.percent}% {p.loss or ''}   ", end="", flush=True)
-    ).result
-    print(f"\n{result.message}")
-    if not result.succeeded:
+    )
+    print(f"\n{result.result.message}", flush=True)
+    if not result.result.succeeded:
         raise SystemExit(1)
-    return result
+    return result.result
 
 
-def prepare(bench: Bench, pairs: int) -> ArtifactRef:
-    """Attune's own snapshot of everything before the cut, and of it a fixed sample of `pairs` training pairs."""
-    bench.work.mkdir(parents=True, exist_ok=True)
-    with (bench.data / "archive.jsonl").open(encoding="utf-8") as lines:
-        (bench.work / "archive.jsonl").write_text(
-            "".join(line for line in lines if json.loads(line)["publishedAt"] < CUT)
-        )
-    summary = stage(bench.spec(Stage.PREPARE)).dataset
-    assert summary is not None
-    whole, sample = Path(summary.uri), bench.work / "snapshots" / f"{summary.digest[7:19]}-{pairs}"
-    sample.mkdir(parents=True, exist_ok=True)
-    rows = (whole / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    chosen = sorted(np.random.default_rng(0).permutation(len(rows))[:pairs])
-    (sample / "train.jsonl").write_text("".join(rows[i] for i in chosen), encoding="utf-8")
-    (sample / "validation.jsonl").write_bytes((whole / "validation.jsonl").read_bytes())
-    digests = {name: {"sha256": _sha256(sample / name)} for name in ("train.jsonl", "validation.jsonl")}
-    (sample / "manifest.json").write_text(json.dumps({"files": digests}, indent=1))
-    return ArtifactRef(name="dataset", uri=str(sample), digest=f"sha256:{_sha256(sample / 'manifest.json')}")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def train_plain(snapshot: Path, config: TrainingConfig, folder: Path) -> float:
-    """The recipe of sentence-transformers' documentation, nothing added. Seconds it took; 0 if it was there already."""
-    from datasets import Dataset  # type: ignore[import-untyped]
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
-    from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
-
-    if (folder / "modules.json").is_file():
-        return 0.0
-    rows = [json.loads(line) for line in (snapshot / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-    model = SentenceTransformer(config.base_model)
-    model.max_seq_length = config.max_sequence_length
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(folder) + ".tmp",
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=PLAIN_BATCH,
-        learning_rate=PLAIN_RATE,
-        warmup_ratio=0.1,
-        save_strategy="no",
-        report_to="none",
-        logging_steps=10,
-        seed=42,
-    )
-    dataset = Dataset.from_dict({"anchor": [row["query"] for row in rows], "positive": [row["pos"] for row in rows]})
-    trainer = SentenceTransformerTrainer(
-        model=model, args=arguments, train_dataset=dataset, loss=MultipleNegativesRankingLoss(model)
-    )
-    began = time.monotonic()
-    trainer.train()
-    seconds = time.monotonic() - began
-    model.save_pretrained(str(folder))
-    return seconds
-
-
-def measured(encoder: Callable[[], Encoder], held_out: HeldOut, cache: Path) -> Measured:
-    """Measure, or read what was measured before."""
-    if cache.is_file():
-        return Measured({name: np.array(values) for name, values in json.loads(cache.read_text()).items()})
-    found = measure_encoder(encoder(), held_out)
-    cache.write_text(json.dumps({name: values.tolist() for name, values in found.per_query.items()}))
+def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What an earlier run has noted, else what is made now."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(make(), indent=1), encoding="utf-8")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
-def compared(candidate: Measured, other: Measured, held_out: HeldOut) -> dict[str, Any]:
-    found = intervals(candidate, other, held_out, resamples=RESAMPLES, seed=0)
-    return {"verdict": verdict(found["ndcgAt10"]), "intervals": {k: v.model_dump() for k, v in found.items()}}
+def train_variant(bench: Bench, variant: Variant) -> Made:
+    """Prepare and train as the pods do."""
+
+    def make() -> dict[str, Any]:
+        began = time.monotonic()
+        dataset = stage(bench.spec(variant, Stage.PREPARE)).dataset
+        assert dataset is not None
+        prepared = time.monotonic()
+        reference = ArtifactRef(name="dataset", uri=dataset.uri, digest=dataset.digest)
+        model = stage(bench.spec(variant, Stage.TRAIN, reference)).model
+        assert model is not None
+        assert model.training is not None
+        ended = time.monotonic()
+        return {
+            "snapshot": dataset.uri,
+            "pairs": dataset.by_source,
+            "prepareSeconds": round(prepared - began, 1),
+            "trainStageSeconds": round(ended - prepared, 1),
+            "seconds": round(ended - began, 1),
+            "training": model.training.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+
+    told = kept(bench.work / "told" / f"{variant.name}.json", make)
+    return Made(Path(told.pop("snapshot")), told)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The recipe that is compared; the plain one takes its epochs and its length of texts."""
+def tuned_weights_alone(bench: Bench, made: Made) -> None:
+    """The model before it was mixed with the base model: (kept - base) / share + base, exact up to rounding."""
+    from safetensors.numpy import load_file, save_file
 
-    epochs: int
-    learning_rate: float
-    negatives: int
-    max_sequence_length: int
-
-    def config(self, base_model: Path) -> TrainingConfig:
-        return TrainingConfig(
-            base_model=str(base_model),
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            max_sequence_length=self.max_sequence_length,
-            early_stopping_patience=0,
-            split_ratio=0.98,
-            hard_negatives=HardNegatives(per_query=self.negatives),
-        )
+    target, share = bench.folder("withoutMean"), made.told["training"].get("tunedShare", 1.0)
+    if target.is_dir():
+        return
+    source = bench.folder("attune")
+    left_out = shutil.ignore_patterns("onnx", "manifest.json")
+    shutil.copytree(source, target, ignore=left_out)
+    base, mean = (load_file(folder / "model.safetensors") for folder in (bench.base_model, source))
+    undone = {n: base[n] + (v - base[n]) / share if v.dtype.kind == "f" and n in base else v for n, v in mean.items()}
+    save_file(undone, target / "model.safetensors", metadata={"format": "pt"})
 
 
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """Both models, and how long each took."""
-
-    pairs: int | None
-    folders: dict[str, Path]
-    seconds: dict[str, float | None]
-
-
-def train_both(bench: Bench, dataset: ArtifactRef) -> Trained:
-    tuned = stage(bench.spec(Stage.TRAIN, dataset)).model
-    assert tuned is not None
-    config, key = bench.config, (dataset.digest or "")[7:15]
-    plain = bench.work / "models" / f"plain-{key}-{config.epochs}-{config.max_sequence_length}"
-    seconds = round(train_plain(Path(dataset.uri), config, plain), 1)
-    told = tuned.training
-    return Trained(
-        pairs=told.training_examples if told else None,
-        folders={"base": Path(config.base_model), "plain": plain, "attune": Path(tuned.uri)},
-        seconds={"plain": seconds, "attune": told.training_duration_seconds if told else None},
+def train_plain(bench: Bench, made: Made, plain: Plain, name: str) -> dict[str, Any]:
+    """The plain recipe on the same cleaned pairs, without leads and mined negatives, in the same time."""
+    rows = [json.loads(line) for line in (made.snapshot / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    pairs = [(row["query"], row["pos"]) for row in rows if row["source"] != "lead"]
+    budget = made.told["seconds"]
+    return kept(
+        bench.work / "told" / f"{name}.json",
+        lambda: {
+            "pairs": len(pairs),
+            "batchSize": plain.batch_size,
+            "learningRate": plain.learning_rate,
+            "precision": plain.precision,
+            **train_for(plain, pairs, budget, bench.folder(name)),
+        },
     )
 
 
-def measure_all(trained: Trained, held_out: HeldOut, work: Path) -> dict[str, Measured]:
-    found = {
-        name: measured(partial(open_encoder, path), held_out, work / f"{path.name}.measured.json")
-        for name, path in trained.folders.items()
-    }
+def measured(bench: Bench, name: str, held_out: HeldOut) -> Measured:
+    folder = bench.base_model if name == "base" else bench.folder(name)
+
+    def make() -> dict[str, Any]:
+        found = measure_encoder(open_encoder(folder), held_out)
+        return {metric: values.tolist() for metric, values in found.per_query.items()}
+
+    told = kept(bench.work / "measured" / f"{name}.json", make)
+    return Measured({metric: np.array(values) for metric, values in told.items()})
+
+
+def report(bench: Bench, held_out: HeldOut, told: dict[str, dict[str, Any]], started: dict[str, Any]) -> dict[str, Any]:
+    found = {name: measured(bench, name, held_out) for name in ("base", *told)}
     found["bm25"] = measure_bm25(held_out, k=10)
-    return found
+    attune = found["attune"]
 
+    def against(name: str) -> dict[str, Any]:
+        bounds = intervals(attune, found[name], held_out, resamples=RESAMPLES, seed=0)["ndcgAt10"]
+        gain = float((attune.per_query["ndcg_at10"] - found[name].per_query["ndcg_at10"]).mean())
+        return {"attuneMinusThis": round(gain, 4), "interval": bounds.model_dump(), "verdict": verdict(bounds)}
 
-def main(
-    data: Path,
-    base_model: Path,
-    work: Annotated[Path, typer.Option(help="Kept between runs.")] = Path("build/quality"),
-    pairs: int = 2000,
-    epochs: int = 1,
-    negatives: int = 4,
-) -> None:
-    """Train both, measure base, plain, Attune and BM25, and write benchmarks/results/quality.json."""
-    asked = Asked(epochs, learning_rate=1e-4, negatives=negatives, max_sequence_length=128)
-    bench, started = Bench(data, work.absolute(), asked.config(base_model)), machine()
-    dataset = prepare(bench, pairs)
-    trained = train_both(bench, dataset)
-    held_out = read(data / "archive.jsonl", data / "labels.dev.jsonl", None)
-    found = measure_all(trained, held_out, bench.work)
-    result = {
-        "what": "nDCG@10 of the dense model alone, on labelled queries of 2023 over all articles without titles",
+    return {
+        "what": f"nDCG@10 of the dense model alone: {bench.corpus.what}",
         "machine": started,
         "queries": len(held_out.queries),
         "documents": len(held_out.documents),
-        "pairs": trained.pairs,
-        "epochs": epochs,
-        "datasetDigest": dataset.digest,
-        "recipes": {
-            "plain": {"loss": "MultipleNegativesRankingLoss", "batchSize": PLAIN_BATCH, "learningRate": PLAIN_RATE},
-            "attune": bench.config.model_dump(mode="json", by_alias=True, exclude={"base_model"}),
+        "recipe": bench.recipe.model_dump(mode="json", by_alias=True, exclude={"base_model"}),
+        "models": {
+            name: {
+                **({} if name == "attune" else against(name)),
+                "metrics": one.metrics().model_dump(by_alias=True, exclude_none=True),
+                **told.get(name, {}),
+            }
+            for name, one in found.items()
         },
-        "trainingSeconds": trained.seconds,
-        "metrics": {name: one.metrics().model_dump(by_alias=True, exclude_none=True) for name, one in found.items()},
-        "attuneAgainstPlain": compared(found["attune"], found["plain"], held_out),
-        "attuneAgainstBase": compared(found["attune"], found["base"], held_out),
     }
-    target = RESULTS if epochs == 1 else RESULTS.with_stem(f"quality-{epochs}-epochs")
-    target.parent.mkdir(exist_ok=True)
+
+
+def main(
+    base_model: Path,
+    data: Annotated[Path | None, typer.Option(help="Folder of the Optech corpus; unset: docstrings.")] = None,
+    work: Annotated[Path, typer.Option(help="Kept between runs.")] = Path("build/quality"),
+    ablations: Annotated[bool, typer.Option(help="Also train with each rule left out.")] = True,
+    float32: Annotated[bool, typer.Option(help="Also train in float32, which takes longer.")] = False,
+) -> None:
+    """Train all, measure all, write benchmarks/results/quality-CORPUS.json."""
+    started, base_model = machine(), base_model.absolute()
+    work = work.absolute() / ("optech" if data else "docstrings")
+    work.mkdir(parents=True, exist_ok=True)
+    corpus = optech(data.absolute(), work) if data else docstrings(work)
+    asked = {"split_ratio": corpus.split_ratio}
+    recipe = recipes.chosen(str(base_model), asked, {}, machine=recipes.of_this_machine())
+    bench = Bench(corpus, base_model, work, recipe)
+    variants = (VARIANTS if ablations else VARIANTS[:1]) + ((FLOAT32,) if float32 else ())
+    made = train_variant(bench, variants[0])
+    told = {"attune": made.told}
+    tuned_weights_alone(bench, made)
+    told["withoutMean"] = {}
+    plain = Plain(str(base_model), recipe.max_sequence_length)
+    told["plain"] = train_plain(bench, made, plain, "plain")
+    as_ours = Plain(str(base_model), recipe.max_sequence_length, recipe.batch_size, recipe.learning_rate, "bf16")
+    told["plainWithAttunesSettings"] = train_plain(bench, made, as_ours, "plainWithAttunesSettings")
+    told |= {variant.name: train_variant(bench, variant).told for variant in variants[1:]}
+    result = report(bench, corpus.held_out(made.snapshot), told, started)
+    target = RESULTS / f"quality-{corpus.name}.json"
     target.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps({"metrics": result["metrics"], "verdict": result["attuneAgainstPlain"]["verdict"]}, indent=1))  # type: ignore[index]
+    print(json.dumps({name: one["metrics"]["ndcgAt10"] for name, one in result["models"].items()}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Speed and memory of training: Attune's trainer against the plain sentence-transformers script, on the same pairs.
 
-`python benchmarks/training_speed.py [--pairs 1024] [--batch-size 32] [--length 256] [--repeats 3]`
+`python -m benchmarks.training_speed [--pairs 1024] [--batch-size 32] [--length 256] [--repeats 3]`
 
-Pairs are docstrings of installed packages (first line → rest), the model all-MiniLM-L6-v2 as a package; both in float32 unless
---precision says otherwise, one epoch, the same batch size, learning rate and cut. Each run is a process of its own; the two take turns, so
-that a machine that slows down slows both. Pairs a second are those of the training loop, without loading the model; peak memory is
-that of the whole process. Written to benchmarks/results/training_speed.json.
+Pairs are docstrings of installed packages (first line → rest), the model all-MiniLM-L6-v2 as a package; one epoch, the same batch size,
+learning rate and cut. Both run in float32 and, where the machine computes bf16 fast, in bf16; Attune chooses that itself, a script has to
+be told. Each run is a process of its own and they take turns, so that a machine that slows down slows all. Pairs a second are those of
+the training loop, without loading the model; peak memory is that of the whole process. Written to benchmarks/results/training_speed.json.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine
+from benchmarks.plain_recipe import Plain, trainer
 from demo.__main__ import packaged_model
 from demo.docstrings import articles
 
@@ -32,42 +33,24 @@ def pairs(count: int) -> list[tuple[str, str]]:
     return [(article.title, article.content) for article in articles(count)]
 
 
-def plain(options: argparse.Namespace) -> dict[str, float]:
+def plain(options: argparse.Namespace, precision: str) -> dict[str, float]:
     """The script of the sentence-transformers documentation."""
-    from datasets import Dataset  # type: ignore[import-untyped]
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
+    recipe = Plain(
+        str(packaged_model()),
+        options.length,
+        batch_size=options.batch_size,
+        learning_rate=RATE,
+        precision=precision,
     )
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-
-    model = SentenceTransformer(str(packaged_model()), device=None)
-    model.max_seq_length = options.length
     rows = pairs(options.pairs)
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = SentenceTransformerTrainer(
-            model=model,
-            args=SentenceTransformerTrainingArguments(
-                output_dir=scratch,
-                num_train_epochs=1,
-                per_device_train_batch_size=options.batch_size,
-                learning_rate=RATE,
-                bf16=options.precision == "bf16",
-                save_strategy="no",
-                logging_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-            ),
-            train_dataset=Dataset.from_dict({"anchor": [q for q, _ in rows], "positive": [d for _, d in rows]}),
-            loss=MultipleNegativesRankingLoss(model),
-        )
+        running = trainer(recipe, rows, scratch, num_train_epochs=1)
         started = time.monotonic()
-        trainer.train()
+        running.train()
         return measured(len(rows), time.monotonic() - started)
 
 
-def attune(options: argparse.Namespace) -> dict[str, float]:
+def attune(options: argparse.Namespace, precision: str) -> dict[str, float]:
     """The train stage without export and validation."""
     from attune.contract import Stage, TrainingConfig
     from attune_trainer.reporting import Reporter
@@ -88,7 +71,7 @@ def attune(options: argparse.Namespace) -> dict[str, float]:
             batch_size=options.batch_size,
             learning_rate=RATE,
             max_sequence_length=options.length,
-            precision=options.precision,
+            precision=precision,
         )
         around = Surroundings(
             Reporter(Stage.TRAIN, lambda _: None), Termination(), Checkpoints(str(scratch / "checkpoints"), "speed")
@@ -104,16 +87,17 @@ def measured(count: int, seconds: float) -> dict[str, float]:
 
 
 WAYS = {"plain": plain, "attune": attune}
+Runs = dict[str, list[dict[str, float]]]
 
 
-def in_own_process(way: str, arguments: list[str]) -> dict[str, float]:
+def in_own_process(way: str, precision: str, arguments: list[str]) -> dict[str, float]:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, __file__, "--only", way, *arguments]
+    command = [sys.executable, "-m", "benchmarks.training_speed", "--only", way, precision, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{way} failed:\n{done.stderr[-3000:]}")
     told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    sys.stdout.write(f"{way}: {told}\n")
+    sys.stdout.write(f"{way} {precision}: {told}\n")
     sys.stdout.flush()
     return told
 
@@ -123,34 +107,47 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1024)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--length", type=int, default=256)
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", choices=WAYS)
+    parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
-        sys.stdout.write(json.dumps(WAYS[options.only](options)) + "\n")
+        way, precision = options.only
+        sys.stdout.write(json.dumps(WAYS[way](options, precision)) + "\n")
         return
-    runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    from attune_trainer.hardware import has_bf16
+
+    precisions = ["fp32", "bf16"] if has_bf16() else ["fp32"]
+    runs: dict[str, Runs] = {precision: {way: [] for way in WAYS} for precision in precisions}
     for _ in range(options.repeats):
-        for way, results in runs.items():
-            results.append(in_own_process(way, sys.argv[1:]))
+        for precision, ways in runs.items():
+            for way, results in ways.items():
+                results.append(in_own_process(way, precision, sys.argv[1:]))
     RESULT.write_text(json.dumps(summary(options, runs), indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"{RESULT}\n")
 
 
-def summary(options: argparse.Namespace, runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    speed = {way: statistics.median(run["pairsPerSecond"] for run in results) for way, results in runs.items()}
-    peak = {way: max(run["peakMiB"] for run in results) for way, results in runs.items()}
+def summary(options: argparse.Namespace, runs: dict[str, Runs]) -> dict[str, Any]:
+    by_precision = {precision: compared(ways) for precision, ways in runs.items()}
+    default = by_precision[list(runs)[-1]]["pairsPerSecond"]["attune"]
     return {
         "machine": machine(),
         "pairs": options.pairs,
         "batchSize": options.batch_size,
         "maxSequenceLength": options.length,
-        "precision": options.precision,
+        "defaultsTimesThePlainScript": round(default / by_precision["fp32"]["pairsPerSecond"]["plain"], 2),
+        "byPrecision": by_precision,
+        "runs": runs,
+    }
+
+
+def compared(runs: Runs) -> dict[str, Any]:
+    """Medians of speed, and the highest peak."""
+    speed = {way: statistics.median(run["pairsPerSecond"] for run in results) for way, results in runs.items()}
+    peak = {way: max(run["peakMiB"] for run in results) for way, results in runs.items()}
+    return {
         "pairsPerSecond": speed,
         "timesThePlainScript": round(speed["attune"] / speed["plain"], 2),
         "peakMiB": peak,
-        "runs": runs,
     }
 
 

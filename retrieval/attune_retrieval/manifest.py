@@ -46,6 +46,9 @@ class Manifest(Contract):
     matryoshka_dimensions: Dimensions | None = Field(
         None, description="Lengths below `dimensions` that its vectors were trained to be cut to."
     )
+    dense_weight: float | None = Field(
+        None, ge=0, le=1, description="Share of its scores where a search fuses them with BM25; absent: the default's."
+    )
     version: str | None = Field(None, description="Name of the ModelVersion it was made for.")
     dataset_digest: str | None = None
     config: TrainingConfig | None = None

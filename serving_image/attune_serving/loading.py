@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +22,8 @@ from attune_retrieval.artifact import GOLDEN, Opened, TextEncoder, open_checked
 from attune_retrieval.errors import BadData, RetrievalError, StoreUnavailable
 from attune_retrieval.graph import Floats, Tokens
 from attune_retrieval.hosted import HostedEncoder
-from attune_retrieval.index import Collection, Identity, Store, open_store
+from attune_retrieval.index import Collection, Fusion, Identity, Store, open_store
+from attune_retrieval.index.fusion import DEFAULT
 from attune_retrieval.manifest import Manifest
 from attune_retrieval.reranking import OnnxReranker
 from attune_serving.cache import Cache, SeenCollection
@@ -65,6 +66,12 @@ class Model:
         if self.opened is None:
             raise TypeError(f"{self.version.name} is closed")
         return self.opened.reranker
+
+    @property
+    def fusion(self) -> Fusion:
+        """How a hybrid search weighs its vectors against words: as its own validation set wanted it, else the default."""
+        own = self.opened.manifest.dense_weight if self.opened is not None else None
+        return DEFAULT if own is None else replace(DEFAULT, dense_weight=own)
 
     def run(self, batch: Sequence[Tokens]) -> Floats:
         """Compute one batch: unit vectors, or scores as shape (len(batch), 1)."""

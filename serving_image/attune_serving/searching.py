@@ -9,11 +9,13 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 
 from attune.contract import IndexSpec
 from attune_retrieval.errors import BadData, StoreUnavailable
 from attune_retrieval.graph import Floats
 from attune_retrieval.index import Collection, Fusion, Hit, hurried, search
+from attune_retrieval.index.fusion import DEFAULT
 from attune_serving.forms import SearchForm
 from attune_serving.refusals import Refused
 from attune_serving.shelf import Loaded
@@ -21,6 +23,18 @@ from attune_serving.shelf import Loaded
 Hits = list[Hit]
 SPREAD_OVER = 10
 """The best score is compared with that of so many hits further down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the collections of an index are searched for a version, where a request does not ask otherwise."""
+
+    index: IndexSpec
+    fusion: Fusion = DEFAULT
+
+    def for_request(self, form: SearchForm) -> Fusion | None:
+        """None: by vectors alone."""
+        return self.fusion if (self.index.hybrid if form.hybrid is None else form.hybrid) else None
 
 
 class Searcher:
@@ -45,7 +59,7 @@ class Searcher:
     async def search(
         self,
         collection: Collection,
-        spec: IndexSpec,
+        way: Way,
         vector: Floats,
         form: SearchForm,
         depth: int,
@@ -56,8 +70,7 @@ class Searcher:
 
         `on_spread` is told, in another thread, how far apart the scores of the dense part are (see `spread`).
         """
-        hybrid = spec.hybrid if form.hybrid is None else form.hybrid
-        fusion = Fusion() if hybrid else None
+        fusion = way.for_request(form)
 
         def saw(dense: Sequence[Hit]) -> None:
             if (found := spread(dense)) is not None:
@@ -70,7 +83,7 @@ class Searcher:
                     vector,
                     form.query,
                     depth,
-                    distance=spec.distance,
+                    distance=way.index.distance,
                     conditions=form.conditions,
                     fusion=fusion,
                     on_dense=saw,

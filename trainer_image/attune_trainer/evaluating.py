@@ -74,9 +74,9 @@ def _general(work: Work, contenders: Contenders) -> GeneralMetrics:
     """Candidate, active version and base model on texts that have nothing to do with the data."""
     spec = work.spec
     chosen = general.opened(spec.evaluation.general, spec.config.seed, work.scratch / "general")
-    candidate, active, base = contenders.on(chosen.held_out, k=spec.evaluation.k, report=_within(work, 60, 75))
+    asked = contenders.on(chosen.held_out, k=spec.evaluation.k, report=_within(work, 60, 75))
     options = {"resamples": spec.evaluation.resamples, "seed": spec.config.seed}
-    found = general.compared(chosen, candidate, base, active, **options)
+    found = general.compared(chosen, asked.candidate, asked.base, asked.active, **options)
     return found.model_copy(update={"interval": rounded(found.interval)})
 
 

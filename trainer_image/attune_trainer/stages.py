@@ -1,6 +1,7 @@
 """What each stage does: StageSpec in, part of a StageResult out. Called by `running`, in a pod and by hand."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,7 @@ def _train(work: Work) -> Outcome:
     from attune_trainer.export import artifact
     from attune_trainer.export.document_side import DocumentSide
     from attune_trainer.train.embedding import refuse_unsupported, train_embedding
+    from attune_trainer.train.fusing import dense_weight
     from attune_trainer.train.proof import prove
     from attune_trainer.train.validation import look
 
@@ -126,6 +128,8 @@ def _train(work: Work) -> Outcome:
     if not work.world.first:
         return {"message": f"process {work.world.rank} of {work.world.size}: {trained_message(trained.metrics)}"}
     trained = with_best_mean(work, trained, base)
+    weight = dense_weight(trained, work.termination.check, precision_of(spec.config))
+    metrics = trained.metrics.model_copy(update={"dense_weight": weight})
     document = DocumentSide(trained.document, base) if trained.document is not None else None
 
     def write(named: "Provenance") -> "Written":
@@ -133,11 +137,12 @@ def _train(work: Work) -> Outcome:
         if (held_out := trained.held_out) is not None:
             exported = open_unverified(written.folder, written.manifest)
             assert not isinstance(exported, OnnxReranker)
-            prove(trained.metrics, lambda: look(exported, held_out))
+            prove(metrics, lambda: look(exported, held_out))
         return written
 
-    summary = publish(work, write, provenance_of(spec, base, around.curve), trained.metrics)
-    return {"message": trained_message(trained.metrics), "model": summary}
+    provenance = replace(provenance_of(spec, base, around.curve), dense_weight=weight)
+    summary = publish(work, write, provenance, metrics)
+    return {"message": trained_message(metrics), "model": summary}
 
 
 def _import(work: Work) -> Outcome:

@@ -86,6 +86,10 @@ class EvaluationMetrics(RetrievalMetrics):
     baseline: RetrievalMetrics | None = Field(None, description="The same metrics of the active version.")
     base: RetrievalMetrics | None = Field(None, description="The same metrics of the untouched base model.")
     bm25: RetrievalMetrics | None = Field(None, description="The same metrics of BM25, as a sanity line.")
+    hybrid: RetrievalMetrics | None = Field(
+        None,
+        description="The same metrics of its vectors fused with BM25, as a hybrid search does; absent for rerankers.",
+    )
     judge: JudgeSummary | None = Field(None, description="What the judge was asked; absent without a judge.")
     general: GeneralMetrics | None = Field(
         None, description="Whether it forgot what the base model knew; absent where that was not measured."
@@ -108,6 +112,10 @@ class TrainingMetrics(Contract):
     tuned_share: Unit | None = Field(
         None,
         description="Share of the tuned weights in the mean with the base model's that was kept; 1: the tuned ones.",
+    )
+    dense_weight: Unit | None = Field(
+        None,
+        description="Share of the vectors' scores in a hybrid search, as the validation set wants it; BM25 has the rest.",
     )
     validation_loss: float | None = Field(None, description="Loss on the validation file, as the API reported it.")
     api_tokens: int | None = Field(

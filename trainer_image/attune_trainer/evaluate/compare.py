@@ -7,11 +7,18 @@ from pathlib import Path
 from attune.contract import EvaluationConfig
 from attune_retrieval.artifact import open_verified
 from attune_retrieval.encoding import Encoder
+from attune_retrieval.index.fusion import DEFAULT
 from attune_retrieval.manifest import Manifest
 from attune_trainer.data.bm25 import Bm25
 from attune_trainer.evaluate.comparison import Comparison
 from attune_trainer.evaluate.heldout import HeldOut
-from attune_trainer.evaluate.measure import Measured, intervals, measure_encoder, measure_rankings
+from attune_trainer.evaluate.measure import (
+    Measured,
+    intervals,
+    measure_encoder,
+    measure_rankings,
+    measure_with_words,
+)
 
 Advance = Callable[[float], None]
 Parts = Callable[[float, float], Advance]
@@ -35,6 +42,11 @@ class Candidate:
         """Whether this is the untouched base model itself, so that it need not be measured twice."""
         return self.manifest.source == "import" and self.manifest.base_model == base
 
+    @property
+    def dense_weight(self) -> float:
+        """Share of its scores where a search fuses them with those of BM25."""
+        return self.manifest.dense_weight or DEFAULT.dense_weight
+
     def same_model(self, other: "Candidate") -> bool:
         """Whether both rank alike. Versions of one space may differ in how they read queries (method queryOnly, an adapter)."""
         mine, theirs = self.manifest, other.manifest
@@ -46,6 +58,16 @@ class Candidate:
 
 def _weights(manifest: Manifest) -> list[str]:
     return [file.sha256 for file in manifest.files if file.path.endswith(".safetensors")]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was measured on one set; `hybrid`: the candidate's vectors fused with BM25."""
+
+    candidate: Measured
+    active: Measured | None
+    base: Measured
+    hybrid: Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +85,12 @@ class Contenders:
         known = [one for one in (self.candidate, self.active) if one is not None and one.is_import_of(self.base_name)]
         return known[0].encoder if known else self.base()
 
-    def on(self, held_out: HeldOut, *, k: int, report: Parts) -> tuple[Measured, Measured | None, Measured]:
+    def on(self, held_out: HeldOut, *, k: int, report: Parts) -> "Found":
         """Candidate, active version and base model on a set; who is the same model is measured once."""
-        candidate = measure_encoder(self.candidate.encoder, held_out, k=k, advance=report(5, 40))
+        weight = self.candidate.dense_weight
+        candidate, hybrid = measure_with_words(self.candidate.encoder, held_out, weight, k=k, advance=report(5, 40))
         active = self._active(candidate, held_out, k, report(40, 65))
-        return candidate, active, self._base(candidate, active, held_out, k, report(65, 98))
+        return Found(candidate, active, self._base(candidate, active, held_out, k, report(65, 98)), hybrid)
 
     def _active(self, candidate: Measured, held_out: HeldOut, k: int, advance: Advance) -> Measured | None:
         if self.active is None:
@@ -91,9 +114,10 @@ def compare(
 ) -> Comparison:
     """Measure all, compare the candidate with the active version or, where none is active, with the base model."""
     of_bm25 = measure_bm25(held_out, k=config.k)
-    candidate, active, base = contenders.on(held_out, k=config.k, report=report)
-    differences = intervals(candidate, active or base, held_out, resamples=config.resamples, seed=seed)
-    return Comparison(held_out, candidate, active, base, of_bm25, differences)
+    found = contenders.on(held_out, k=config.k, report=report)
+    other = found.active or found.base
+    differences = intervals(found.candidate, other, held_out, resamples=config.resamples, seed=seed)
+    return Comparison(held_out, found.candidate, found.active, found.base, of_bm25, differences, found.hybrid)
 
 
 def measure_bm25(held_out: HeldOut, *, k: int) -> Measured:

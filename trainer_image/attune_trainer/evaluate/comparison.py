@@ -27,6 +27,8 @@ class Comparison:
     bm25: Measured
     differences: Mapping[str, Interval]
     """Candidate minus `other`, by metric (JSON names)."""
+    hybrid: Measured | None = None
+    """The candidate's vectors fused with BM25; None for rerankers."""
 
     @property
     def other(self) -> Measured:
@@ -65,6 +67,7 @@ def summarised(compared: Comparison, beyond: Beyond, config: EvaluationConfig) -
         baseline=active,
         base=compared.base.metrics(),
         bm25=compared.bm25.metrics(),
+        hybrid=compared.hybrid.metrics() if compared.hybrid else None,
         judge=beyond.judge,
         general=beyond.general,
     )

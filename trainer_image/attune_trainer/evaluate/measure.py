@@ -1,15 +1,16 @@
 """Measures one model on a held-out set, and compares two measurements. Called by the evaluate stage and the CLI."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attune.contract.metrics import Interval, RetrievalMetrics
-from attune_retrieval.encoding import Encoder
+from attune_retrieval.encoding import Encoder, Vectors
 from attune_trainer.evaluate.bootstrap import interval
 from attune_trainer.evaluate.heldout import HeldOut
+from attune_trainer.evaluate.hybrid import BothRankings, rankings
 from attune_trainer.evaluate.ranking import MEASURES, TopK
 
 BLOCK_DOCUMENTS = 4096
@@ -32,14 +33,40 @@ def measure_encoder(
     encoder: Encoder, held_out: HeldOut, *, k: int = 10, advance: Callable[[float], None] | None = None
 ) -> Measured:
     """Search the whole corpus for every query, a block of documents at a time."""
-    depth = max(k, 10)
-    search = TopK(encoder.encode(list(held_out.queries.values()), "query"), depth)
+    search = TopK(encoder.encode(list(held_out.queries.values()), "query"), max(k, 10))
+    for start, vectors in _blocks(encoder, held_out, advance):
+        search.add(vectors, start)
+    return _of_positions(search.positions, held_out, k)
+
+
+def measure_with_words(
+    encoder: Encoder,
+    held_out: HeldOut,
+    dense_weight: float,
+    *,
+    k: int = 10,
+    advance: Callable[[float], None] | None = None,
+) -> tuple[Measured, Measured]:
+    """By vectors alone, and fused with BM25; `dense_weight` is the share of the former. Every document is encoded once."""
+    search = BothRankings(encoder.encode(list(held_out.queries.values()), "query"), held_out)
+    for start, vectors in _blocks(encoder, held_out, advance):
+        search.add(vectors, start)
+    fused = rankings(search.candidates(), held_out, dense_weight, max(k, 10))
+    dense = _of_positions(search.dense.positions[:, : max(k, 10)], held_out, k)
+    return dense, measure_rankings(fused, held_out, k=k)
+
+
+def _blocks(
+    encoder: Encoder, held_out: HeldOut, advance: Callable[[float], None] | None
+) -> Iterator[tuple[int, Vectors]]:
     total = len(held_out.texts)
     for start in range(0, total, BLOCK_DOCUMENTS):
         texts = held_out.texts[start : start + BLOCK_DOCUMENTS]
-        search.add(encoder.encode(texts, "document", _part(advance, start / total, len(texts) / total)), start)
-    rankings = [[held_out.documents[position] for position in row] for row in search.positions]
-    return measure_rankings(rankings, held_out, k=k)
+        yield start, encoder.encode(texts, "document", _part(advance, start / total, len(texts) / total))
+
+
+def _of_positions(positions: NDArray[np.int64], held_out: HeldOut, k: int) -> Measured:
+    return measure_rankings([[held_out.documents[position] for position in row] for row in positions], held_out, k=k)
 
 
 def _part(advance: Callable[[float], None] | None, begin: float, width: float) -> Callable[[float], None] | None:

@@ -51,6 +51,7 @@ class Provenance:
     dataset_digest: str | None = None
     config: TrainingConfig | None = None
     version: str | None = None
+    dense_weight: float | None = None
     curve: bytes | None = None
     """The training curve, as JSON."""
     documents: "Callable[[Path, manifest.Manifest], Mapping[str, bytes]]" = lambda _folder, _manifest: {}
@@ -133,6 +134,7 @@ def _manifest(
         document_graph=document_side.GRAPH if document else None,
         matryoshka_dimensions=trained_lengths if provenance.source == "training" else None,
         version=provenance.version,
+        dense_weight=provenance.dense_weight,
         dataset_digest=provenance.dataset_digest,
         config=provenance.config,
         libraries={name: version(name) for name in ("torch", "transformers", "sentence-transformers")},

@@ -1,0 +1,127 @@
+"""The fused search of a held-out set: as serving fuses, and the weight that a set asks for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attune_retrieval.encoding import Vectors
+from attune_retrieval.index.fusion import weighted_z_scores
+from attune_trainer.data.bm25 import Bm25
+from attune_trainer.evaluate.heldout import HeldOut
+from attune_trainer.evaluate.hybrid import WEIGHTS, BothRankings, best_weight, rankings
+from attune_trainer.evaluate.measure import measure_with_words
+from attune_trainer.evaluate.ranking import ndcg
+
+COUNT, QUERIES, SIZE = 60, 40, 32
+NAMES = tuple(f"d{n:02}" for n in range(COUNT))
+
+
+def unit(values: np.ndarray) -> Vectors:
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+
+
+def held_out(*, words_tell: bool) -> HeldOut:
+    """Query n is answered by document n. Its words are those of its document, or those of the next one."""
+    texts = tuple(f"common w{n} x{n} y{n}" for n in range(COUNT))
+    queries = {f"q{n:02}": f"common w{n if words_tell else n + 1}" for n in range(QUERIES)}
+    return HeldOut(NAMES, texts, queries, {f"q{n:02}": {NAMES[n]: 1} for n in range(QUERIES)})
+
+
+def vectors(*, vectors_tell: bool) -> tuple[Vectors, Vectors]:
+    """Of queries and documents: a query lies near its document, or near the next one."""
+    rng = np.random.default_rng(1)
+    documents = unit(rng.standard_normal((COUNT, SIZE)))
+    shift = 0 if vectors_tell else 1
+    return unit(documents[shift : QUERIES + shift] + 0.1 * rng.standard_normal((QUERIES, SIZE))), documents
+
+
+def found(known: HeldOut, *, vectors_tell: bool, block: int = COUNT, depth: int = 100) -> BothRankings:
+    queries, documents = vectors(vectors_tell=vectors_tell)
+    search = BothRankings(queries, known, depth)
+    for start in range(0, COUNT, block):
+        search.add(documents[start : start + block], start)
+    return search
+
+
+@pytest.mark.parametrize(
+    ("words_tell", "vectors_tell", "low", "high"),
+    [(False, True, 0.6, 0.9), (True, False, 0.2, 0.5), (True, True, 0.5, 0.5)],
+)
+def test_the_side_that_is_right_gets_the_weight(words_tell: bool, vectors_tell: bool, low: float, high: float) -> None:
+    known = held_out(words_tell=words_tell)
+    candidates = found(known, vectors_tell=vectors_tell).candidates()
+    weight = best_weight(candidates, known)
+    assert low <= weight <= high
+    assert [row[0] for row in rankings(candidates, known, weight, 1)] == list(NAMES[:QUERIES])
+
+
+def test_no_tried_weight_finds_more_and_none_as_good_is_nearer_to_a_half() -> None:
+    known = held_out(words_tell=False)
+    candidates = found(known, vectors_tell=True).candidates()
+    right = {
+        w: np.mean(
+            [ndcg(r, known.grades[q]) for q, r in zip(known.queries, rankings(candidates, known, w, 10), strict=True)]
+        )
+        for w in WEIGHTS
+    }
+    assert len({round(float(value), 2) for value in right.values()}) > 1
+    weight = best_weight(candidates, known)
+    assert right[weight] >= max(right.values()) - 0.001
+    assert not [
+        w for w in WEIGHTS if abs(w - 0.5) < abs(weight - 0.5) - 1e-9 and right[w] >= max(right.values()) - 0.001
+    ]
+
+
+def test_everything_is_scored_as_serving_scores_it() -> None:
+    """Every candidate has its exact cosine and its BM25 score, whichever side found it; blocks make no difference."""
+    known = held_out(words_tell=False)
+    queries, documents = vectors(vectors_tell=True)
+    cosines = (queries @ documents.T).astype(np.float64)
+    index = Bm25(known.texts)
+    whole = found(known, vectors_tell=True, depth=5).candidates()
+    for number, (query, one) in enumerate(zip(known.queries.values(), whole, strict=True)):
+        places, scores = index.search([query], 5)
+        by_words = {int(p): float(s) for p, s in zip(places[0], scores[0], strict=True) if s > 0}
+        nearest = set(np.argsort(-cosines[number], kind="stable")[:5].tolist())
+        assert one.positions.tolist() == sorted(nearest | set(by_words))
+        assert np.allclose(one.dense, cosines[number][one.positions], atol=1e-6)
+        assert one.words.tolist() == [by_words.get(int(p), 0.0) for p in one.positions]
+        expected = one.positions[np.argsort(-weighted_z_scores(one.dense, one.words, 0.7), kind="stable")]
+        assert one.ranked(0.7, 3).tolist() == expected[:3].tolist()
+    in_blocks = found(known, vectors_tell=True, block=7, depth=5).candidates()
+    assert all(
+        np.allclose(a.dense, b.dense) and (a.positions == b.positions).all()
+        for a, b in zip(whole, in_blocks, strict=True)
+    )
+
+
+def test_a_query_without_a_known_word_is_answered_by_vectors() -> None:
+    known = held_out(words_tell=True)
+    strange = HeldOut(known.documents, known.texts, dict.fromkeys(known.queries, "zzz"), known.grades)
+    ranked = rankings(found(strange, vectors_tell=True).candidates(), strange, 0.2, 1)
+    assert [row[0] for row in ranked] == list(NAMES[:QUERIES])
+
+
+class Known:
+    """An encoder that knows the vectors of the texts by heart."""
+
+    def __init__(self, known: HeldOut) -> None:
+        queries, documents = vectors(vectors_tell=True)
+        self.of = dict(zip(known.queries.values(), queries, strict=True)) | dict(
+            zip(known.texts, documents, strict=True)
+        )
+        self.encoded: list[str] = []
+
+    def encode(self, texts: list[str], role: str, advance: object = None) -> Vectors:
+        self.encoded += texts
+        return np.stack([self.of[text] for text in texts])
+
+
+def test_both_are_measured_with_every_text_encoded_once() -> None:
+    known = held_out(words_tell=False)
+    encoder = Known(known)
+    dense, hybrid = measure_with_words(encoder, known, 0.2)
+    assert dense.metrics().ndcg_at10 == 1.0
+    assert (hybrid.metrics().ndcg_at10 or 1.0) < 0.9
+    assert sorted(encoder.encoded) == sorted([*known.texts, *known.queries.values()])
