@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pgserver
@@ -17,17 +19,17 @@ SECONDS = 30
 
 
 class PostgresServer:
-    """Starts at once. As root it runs as `nobody`: PostgreSQL refuses to be root."""
+    """Starts at once. As root it runs as `nobody`: PostgreSQL refuses to be root.
 
-    def __init__(self, folder: Path) -> None:
+    Its folder is not one of pytest's: every pytest that starts takes them from all users but its own.
+    """
+
+    def __init__(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="attune-postgres-"))
         self.home = folder / "data"
         self.port = free_port()
         self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-        folder.mkdir(parents=True, exist_ok=True)
         if self._user is not None:
-            for path in (folder, *folder.parents):
-                if path.stat().st_uid == 0 and path != Path(path.anchor):
-                    path.chmod(path.stat().st_mode | 0o055)
             os.chown(folder, self._user.pw_uid, self._user.pw_gid)
         self._run("initdb", "-D", str(self.home), "-U", "attune", "-A", "trust", "-E", "UTF8", "--no-locale")
         self.start()
@@ -41,6 +43,11 @@ class PostgresServer:
     def stop(self, mode: str = "immediate") -> None:
         """At once, as a crash would; `start` recovers."""
         self._run("pg_ctl", "-D", str(self.home), "-m", mode, "-w", "stop")
+
+    def close(self) -> None:
+        """Stop it, and remove what it has written."""
+        self.stop()
+        shutil.rmtree(self.home.parent, ignore_errors=True)
 
     def database(self, name: str) -> str:
         """The address of a new, empty database."""
