@@ -1,0 +1,133 @@
+"""What a trained reranker adds: nDCG@10 on graded topics, of the first stage's best 50 as they are and reordered.
+
+Run by hand: `python -m benchmarks.reranking BASE_MODEL FIRST_STAGE --data DATA`. DATA holds archive.jsonl, labels.train.jsonl and
+graded.topics.jsonl (Bitcoin Optech); FIRST_STAGE is the artifact of an embedding version, as benchmarks/quality.py leaves it in
+build/quality/optech/models/attune. Trained on what was published before 2023, as a TrainingJob of type reranker would; the topics are
+those of the newsletter's index, with two grades. Both stages go over articles without titles.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from attune.contract import ArchiveSource, ArtifactRef, DataSpec, ModelType, OwnerRef, Stage, StageSpec, TrainingConfig
+from attune_retrieval.artifact import open_verified
+from attune_trainer.evaluate.bootstrap import verdict
+from attune_trainer.evaluate.heldout import HeldOut, read
+from attune_trainer.evaluate.measure import Measured, intervals
+from attune_trainer.evaluate.reranking import Rerankers, compare_rerankers
+from benchmarks.machine import machine
+from benchmarks.quality import RESAMPLES, Corpus, kept, optech, stage
+
+RESULTS = Path(__file__).parent / "results" / "reranking.json"
+
+
+def specs(corpus: Corpus, config: TrainingConfig, first: Path, work: Path) -> Any:
+    """Function that makes the spec of a stage."""
+
+    def make(which: Stage, dataset: ArtifactRef | None = None) -> StageSpec:
+        archive = ArchiveSource(uri=str(corpus.archive))
+        data = DataSpec(archive=archive, labels=str(corpus.labels), leads=True)
+        return StageSpec(
+            stage=which,
+            type=ModelType.RERANKER,
+            owner=OwnerRef(kind="Benchmark", namespace="bench", name="reranking", uid=work.name),
+            retriever="quality",
+            storage=str(work / "store"),
+            config=config,
+            data=data if which is Stage.PREPARE else DataSpec(),
+            dataset=dataset,
+            model=ArtifactRef(name="reranker", uri=str(work / "model")),
+            first_stage=ArtifactRef(name="attune", uri=str(first)),
+        )
+
+    return make
+
+
+def train(make: Any, work: Path) -> dict[str, Any]:
+    def done() -> dict[str, Any]:
+        began = time.monotonic()
+        dataset = stage(make(Stage.PREPARE)).dataset
+        reference = ArtifactRef(name="dataset", uri=dataset.uri, digest=dataset.digest)  # type: ignore[union-attr]
+        model = stage(make(Stage.TRAIN, reference)).model
+        training = model.training.model_dump(mode="json", by_alias=True, exclude_none=True)  # type: ignore[union-attr]
+        return {
+            "pairs": dataset.by_source,  # type: ignore[union-attr]
+            "seconds": round(time.monotonic() - began, 1),
+            "training": training,
+        }
+
+    return kept(work / "told.json", done)
+
+
+def compared(work: Path, first: Path, held_out: HeldOut) -> dict[str, Any]:
+    from attune.contract import EvaluationConfig
+
+    contenders = Rerankers(open_verified(work / "model", None).reranker, None, open_verified(first, None).encoder)
+    found = compare_rerankers(contenders, held_out, EvaluationConfig(), seed=0, report=lambda *_: lambda _: None)
+
+    def numbers(one: Measured) -> dict[str, Any]:
+        return one.metrics().model_dump(by_alias=True, exclude_none=True)
+
+    bounds = intervals(found.candidate, found.base, held_out, resamples=RESAMPLES, seed=0)["ndcgAt10"]
+    gain = found.candidate.per_query["ndcg_at10"] - found.base.per_query["ndcg_at10"]
+    return {
+        "bm25": numbers(found.bm25),
+        "firstStage": numbers(found.base),
+        "reranked": numbers(found.candidate),
+        "gain": round(float(gain.mean()), 4),
+        "interval": bounds.model_dump(),
+        "verdict": verdict(bounds),
+    }
+
+
+def main(  # noqa: PLR0913  what can be tried by hand
+    base_model: Path,
+    first_stage: Path,
+    data: Annotated[Path, typer.Option(help="Folder of the Optech corpus.")],
+    work: Annotated[Path, typer.Option(help="Kept between runs.")] = Path("build/reranking"),
+    epochs: int = 1,
+    learning_rate: float = 1e-4,
+    negatives: int = 4,
+    loss: str = "bce",
+    length: int = 192,
+) -> None:
+    """Train a reranker, compare, write benchmarks/results/reranking.json."""
+    started, work = machine(), work.absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    corpus = optech(data.absolute(), work)
+    config = TrainingConfig.model_validate(
+        {
+            "base_model": str(base_model.absolute()),
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "max_sequence_length": length,
+            "loss": loss,
+            "hard_negatives": {"per_query": negatives},
+            "split_ratio": corpus.split_ratio,
+        }
+    )
+    told = train(specs(corpus, config, first_stage.absolute(), work), work)
+    held_out = read(data / "archive.jsonl", data / "graded.topics.jsonl", None)
+    result = {
+        "what": "graded topics over all articles without titles; the first stage's best 50, and reordered",
+        "machine": started,
+        "queries": len(held_out.queries),
+        "documents": len(held_out.documents),
+        "recipe": config.model_dump(mode="json", by_alias=True, exclude={"base_model"}),
+        "trained": told,
+        **compared(work, first_stage, held_out),
+    }
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    typer.run(main)
