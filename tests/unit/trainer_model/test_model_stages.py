@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from attune.contract import ArtifactRef, ExitCode, ModelType, Progress, Stage, StageResult, StageSpec
+from attune_retrieval import manifest
 from attune_trainer.running import Ended, result_uri, run
 from attune_trainer.signals import Termination
 
@@ -234,3 +235,27 @@ def test_sigterm_inside_the_exporter_asks_for_another_attempt(
     assert termination.requested
     assert ended.exit_code is ExitCode.INTERRUPTED, ended.result.message
     assert not Path(spec.model.uri if spec.model else "").exists()
+
+
+def test_the_artifact_says_how_much_its_vectors_weigh_in_a_hybrid_search(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from attune_trainer.evaluate.hybrid import WEIGHTS
+    from attune_trainer.train import fusing
+
+    monkeypatch.setattr(fusing, "FEWEST", 12)  # as many as the snapshot has
+    result = go(make_spec(Stage.TRAIN)).result
+    assert result.model is not None
+    assert result.model.training is not None
+    weight = result.model.training.dense_weight
+    assert weight in WEIGHTS
+    assert manifest.read(Path(result.model.uri)).dense_weight == weight
+
+
+def test_too_few_validation_queries_leave_the_default_weight(trained: Done) -> None:
+    _, result = trained
+    assert result.model is not None
+    assert result.model.training is not None
+    assert result.model.training.dense_weight is None
+    assert result.model.training.tuned_share in {1.0, 0.9, 0.8}
+    assert manifest.read(Path(result.model.uri)).dense_weight is None
