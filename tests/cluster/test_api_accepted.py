@@ -82,7 +82,7 @@ def test_the_server_fills_in_the_defaults_that_the_models_have(api: ApiServer, k
 def test_what_the_operators_environment_decides_stays_unset(api: ApiServer) -> None:
     spec = accepted(api.create(manifest("TrainingJob")))["spec"]
     assert not {"provider", "autoPromote", "baseModel"} & spec.keys()
-    assert spec["dataSource"] == {"synthetic": False}
+    assert spec["dataSource"] == {"leads": True, "synthetic": False}
     assert (spec["hyperparameters"]["learningRate"], spec["validation"]["splitRatio"], spec["evalThreshold"]) == (
         2e-05,
         0.9,

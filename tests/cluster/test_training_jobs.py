@@ -28,8 +28,6 @@ REFUSED = {
     "no source left": ({"dataSource": {"archive": False}}, "Failed", "NoDataSource", "no data to train on"),
     "no reranker": ({"type": "reranker"}, "Failed", "ModelNotDefined", "add spec.reranker.baseModel there"),
     "openai": ({"openai": {}}, "Failed", "ProviderMismatch", "set spec.provider: openai, too"),
-    "lora": ({"hyperparameters": {"method": "lora"}}, "Failed", "NotAvailable", "spec.hyperparameters.method: lora"),
-    "two nodes": ({"compute": {"nodes": 2}}, "Failed", "NotAvailable", "spec.compute.nodes: 2"),
 }
 
 

@@ -84,7 +84,9 @@ def test_an_adapter_over_the_apis_vectors_is_trained_staged_promoted_and_searche
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-attune-version"] == name
     assert text in [hit["content"] for hit in answer.json()["data"]]
-    assert set(server.keys) == {f"Bearer {KEY}"}
+    # A replica from before the version was there has no key of this server, is told so, and is replaced by one that has it.
+    assert f"Bearer {KEY}" in server.keys
+    assert set(server.keys) <= {f"Bearer {KEY}", None}
 
 
 def test_a_model_is_fine_tuned_by_the_api_and_a_run_that_is_deleted_is_cancelled_there(

@@ -99,7 +99,7 @@ def test_the_openai_client_raises_its_own_error_for_an_unknown_model(server: Any
 def test_the_openai_client_raises_its_own_errors_for_what_is_not_taken(server: Any) -> None:
     process, _ = server
     client = OpenAI(base_url=f"{process.url}/v1", api_key="none", max_retries=0)
-    with pytest.raises(BadRequestError, match="Matryoshka") as refused:
+    with pytest.raises(BadRequestError, match="matryoshkaDimensions") as refused:
         client.embeddings.create(model="active", input="a", dimensions=64)
     assert (refused.value.param, refused.value.type) == ("dimensions", "invalid_request_error")
     with pytest.raises(BadRequestError, match="tokens are not taken"):
