@@ -5,6 +5,7 @@ evaluate stage stay float32.
 """
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from attune_trainer.errors import BadConfig
 if TYPE_CHECKING:
     from torch.nn import Module
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Of malloc.h."""
 Precision = str
 """fp32, bf16 or fp16."""
 
@@ -92,6 +95,17 @@ def in_full_precision(model: Any) -> Iterator[None]:
         yield
     finally:
         model.forward = wrapped
+
+
+def keep_memory() -> None:
+    """Large blocks stay with the process: glibc would give each back to the kernel and get it anew, page by page, at every step.
+
+    For the rest of the process; nothing where the C library is another one.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(_M_MMAP_THRESHOLD, 2**30)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def of_reranker(config: TrainingConfig) -> TrainingConfig:

@@ -235,3 +235,25 @@ def test_a_curve_of_many_steps_is_kept_in_few_points() -> None:
     assert all(0.4 < value < 0.6 for _, _, value in points)
     few = [(1, 0.5, 2.0), (2, 1.0, 1.0)]
     assert thinned(few) == few
+
+
+def test_there_is_no_dropout_but_that_of_adapters(tiny_model: Path) -> None:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    from attune.contract import Lora, ModelType, TrainingConfig
+    from attune_trainer.train.embedding import without_dropout
+    from attune_trainer.train.lora import add_adapters
+
+    model = SentenceTransformer(str(tiny_model), device="cpu")
+    model.train()
+
+    def twice() -> list[Any]:
+        return [model(model.preprocess(["red river", "silver car"]))["sentence_embedding"] for _ in range(2)]
+
+    assert not torch.equal(*twice()), "the base model has dropout"
+    without_dropout(model)
+    assert torch.equal(*twice())
+    config = TrainingConfig(base_model="-", method="lora", lora=Lora(rank=2, dropout=0.25))
+    add_adapters(model, config, ModelType.EMBEDDING)
+    assert {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)} == {0.0, 0.25}

@@ -22,7 +22,7 @@ from attune_trainer.launching import Group
 from attune_trainer.running import result_uri, run
 from attune_trainer.signals import Termination
 from attune_trainer.train.world import World
-from tiny_bert import build_tiny_cross_encoder, build_tiny_model, sentences
+from tiny_bert import build_tiny_cross_encoder, sentences
 
 pytestmark = pytest.mark.timeout(1500)
 MakeSpec = Callable[..., StageSpec]
@@ -30,16 +30,11 @@ SpecsFrom = Callable[[Path, Path], MakeSpec]
 
 
 def without_dropout(base: Path) -> Path:
-    """Dropout is drawn in each process for its own rows: without it one process and two must agree."""
+    """Of a reranker: dropout is drawn in each process for its own rows, and without it one process and two must agree."""
     config = json.loads((base / "config.json").read_text())
     off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     (base / "config.json").write_text(json.dumps(config | off))
     return base
-
-
-@pytest.fixture
-def steady(tmp_path: Path) -> Path:
-    return without_dropout(build_tiny_model(tmp_path / "steady"))
 
 
 def free_port() -> int:
@@ -84,10 +79,10 @@ def vectors(result: StageResult) -> Any:
     return encoder.encode([text for _, text in sentences()[:40]], "document")
 
 
-def test_two_pods_give_the_model_of_one_process(tmp_path: Path, specs_from: SpecsFrom, steady: Path) -> None:
+def test_two_pods_give_the_model_of_one_process(tmp_path: Path, specs_from: SpecsFrom, tiny_model: Path) -> None:
     """A batch of nine rows is shared as five and four, and the last of an epoch may be one row alone."""
     (tmp_path / "two").mkdir()
-    spec = specs_from(tmp_path / "two", steady)(Stage.TRAIN, epochs=2, batch_size=9, learning_rate=1e-3)
+    spec = specs_from(tmp_path / "two", tiny_model)(Stage.TRAIN, epochs=2, batch_size=9, learning_rate=1e-3)
     codes = ended(pods(spec, tmp_path, nodes=2, processes=1))
     assert codes == [0, 0], logs(tmp_path)[-4000:]
     together = StageResult.from_json(Path(result_uri(spec)).read_bytes())
@@ -97,7 +92,7 @@ def test_two_pods_give_the_model_of_one_process(tmp_path: Path, specs_from: Spec
     assert told[0].model == together.model
     assert told[1] is None, "the first process tells"
     (tmp_path / "one").mkdir()
-    alone_spec = specs_from(tmp_path / "one", steady)(Stage.TRAIN, epochs=2, batch_size=9, learning_rate=1e-3)
+    alone_spec = specs_from(tmp_path / "one", tiny_model)(Stage.TRAIN, epochs=2, batch_size=9, learning_rate=1e-3)
     alone = run(alone_spec, Termination(), lambda _: None).result
     np.testing.assert_allclose(vectors(together), vectors(alone), atol=1e-4)
     assert together.model is not None
@@ -130,9 +125,9 @@ def test_two_processes_in_a_pod_give_the_reranker_of_one(tmp_path: Path, specs_f
 
 
 def test_pods_that_are_asked_to_end_leave_a_checkpoint_from_which_one_process_goes_on(
-    tmp_path: Path, specs_from: SpecsFrom, steady: Path
+    tmp_path: Path, specs_from: SpecsFrom, tiny_model: Path
 ) -> None:
-    spec = specs_from(tmp_path, steady)(Stage.TRAIN, epochs=30, batch_size=8, learning_rate=1e-3)
+    spec = specs_from(tmp_path, tiny_model)(Stage.TRAIN, epochs=30, batch_size=8, learning_rate=1e-3)
     started = pods(spec, tmp_path, nodes=2, processes=1)
     until = time.monotonic() + 600
     while '"step":' not in logs(tmp_path) and time.monotonic() < until and started[0].poll() is None:
@@ -156,9 +151,9 @@ def test_pods_that_are_asked_to_end_leave_a_checkpoint_from_which_one_process_go
 
 
 def test_a_failure_of_one_ends_all_with_the_cause_and_its_exit_code(
-    tmp_path: Path, specs_from: SpecsFrom, steady: Path
+    tmp_path: Path, specs_from: SpecsFrom, tiny_model: Path
 ) -> None:
-    spec = specs_from(tmp_path, steady)(Stage.TRAIN, precision="fp16")
+    spec = specs_from(tmp_path, tiny_model)(Stage.TRAIN, precision="fp16")
     codes = ended(pods(spec, tmp_path, nodes=1, processes=2))
     assert codes == [ExitCode.BAD_CONFIG], logs(tmp_path)[-4000:]
     told = StageResult.from_termination_message((tmp_path / "end-0").read_text())

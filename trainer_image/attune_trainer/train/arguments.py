@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attune.contract import TrainingConfig
-from attune_trainer.hardware import precision_of, suited
+from attune_trainer.hardware import keep_memory, precision_of, suited
 from attune_trainer.train.batches import Plan
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def run_watched(trainer: Any, watch: "Watch", scratch: Path) -> None:
         if done:
             watch.take_over(folder)
     if not done:
+        keep_memory()
         guarded = around.guard.watching() if around.guard is not None else nullcontext()
         with around.termination.defer(), guarded, suited(watch.model, precision_of(watch.config)):
             trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)

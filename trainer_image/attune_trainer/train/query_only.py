@@ -21,7 +21,7 @@ from attune_trainer.encode import TorchEncoder
 from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.train.arguments import run_watched
 from attune_trainer.train.contrastive import ContrastiveLoss
-from attune_trainer.train.embedding import Trained, planned, trainer
+from attune_trainer.train.embedding import Trained, planned, trainer, without_dropout
 from attune_trainer.train.feed import PairCollator
 from attune_trainer.train.losses import SCALE
 from attune_trainer.train.pairs import Pair
@@ -45,6 +45,7 @@ def train_queries(
     base, scratch = folders
     sides = towers.load(config, base)
     sides.document.eval().requires_grad_(False)
+    without_dropout(sides.query)
     frozen = TorchEncoder(sides.document, around.check)
     whole = sides.document.max_seq_length
     sides.query.max_seq_length = min(config.max_sequence_length, int(whole or config.max_sequence_length))
