@@ -21,7 +21,6 @@ import numpy as np
 import typer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from attune.contract import (
     ArchiveSource,

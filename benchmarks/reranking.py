@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import typer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from attune.contract import ArchiveSource, ArtifactRef, DataSpec, ModelType, OwnerRef, Stage, StageSpec, TrainingConfig
 from attune_retrieval.artifact import open_verified
