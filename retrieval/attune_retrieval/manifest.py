@@ -49,6 +49,12 @@ class Manifest(Contract):
     dense_weight: float | None = Field(
         None, ge=0, le=1, description="Share of its scores where a search fuses them with BM25; absent: the default's."
     )
+    rerank_weight: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Of a reranker: its share beside the scores of the search it orders; absent: it alone.",
+    )
     version: str | None = Field(None, description="Name of the ModelVersion it was made for.")
     dataset_digest: str | None = None
     config: TrainingConfig | None = None

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from attune.contract import ModelType
+from attune_retrieval.blending import blended
 from attune_retrieval.graph import Floats
 from attune_retrieval.index import Hit
+from attune_retrieval.index.fusion import Scores
 from attune_serving.asking import Asking, Patience, text_of
 from attune_serving.assign import Assignment, assign
 from attune_serving.cutting import cut, lengths_of, shortened
@@ -179,12 +181,13 @@ class Answering:
         return self.guarding.attempts.of(ModelType.EMBEDDING, loaded.name).spread.observe
 
     async def _reordered(self, turn: Turn, query: str, hits: Sequence[Hit]) -> tuple[list[Hit], Assignment]:
-        """By the reranker's score. What was not among the first candidates is not seen by it."""
+        """By the reranker's score and, as its version wants it, that of the search. What was not among the first candidates is
+        not seen by it."""
         seen = hits[: self.settings.rerank_depth]
 
-        async def ask(loaded: Loaded, patience: Patience) -> Floats:
-            scores, _ = await self.asking.scores(loaded, query, [text_of(hit) for hit in seen], patience)
-            return scores
+        async def ask(loaded: Loaded, patience: Patience) -> Scores:
+            relevance, _ = await self.asking.scores(loaded, query, [text_of(hit) for hit in seen], patience)
+            return blended([hit.score for hit in seen], relevance, loaded.model.rerank_weight)
 
         scores, by = await self.guarding.answer(turn, ask)
         order = np.argsort(-scores, kind="stable")

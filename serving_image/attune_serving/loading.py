@@ -19,6 +19,7 @@ import numpy as np
 from attune.contract import IndexSpec, ModelType, ServedUpstream, ServedVersion
 from attune_retrieval import manifest
 from attune_retrieval.artifact import GOLDEN, Opened, TextEncoder, open_checked
+from attune_retrieval.blending import ALONE
 from attune_retrieval.errors import BadData, RetrievalError, StoreUnavailable
 from attune_retrieval.graph import Floats, Tokens
 from attune_retrieval.hosted import HostedEncoder
@@ -72,6 +73,12 @@ class Model:
         """How a hybrid search weighs its vectors against words: as its own validation set wanted it, else the default."""
         own = self.opened.manifest.dense_weight if self.opened is not None else None
         return DEFAULT if own is None else replace(DEFAULT, dense_weight=own)
+
+    @property
+    def rerank_weight(self) -> float:
+        """How much a reranker counts beside the search whose candidates it orders."""
+        own = self.opened.manifest.rerank_weight if self.opened is not None else None
+        return ALONE if own is None else own
 
     def run(self, batch: Sequence[Tokens]) -> Floats:
         """Compute one batch: unit vectors, or scores as shape (len(batch), 1)."""

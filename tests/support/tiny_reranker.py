@@ -23,12 +23,13 @@ class MadeReranker:
         return ServedVersion(name=self.name, type=ModelType.RERANKER, uri=str(self.folder), digest=self.digest)
 
 
-def tiny_reranker(folder: Path, name: str, *, seed: int = 0) -> MadeReranker:
-    """2 layers, 32 dimensions, 64 positions; another seed ranks otherwise."""
+def tiny_reranker(folder: Path, name: str, *, seed: int = 0, weight: float | None = None) -> MadeReranker:
+    """2 layers, 32 dimensions, 64 positions; another seed ranks otherwise. `weight`: beside the search that it orders."""
     from attune_trainer import cross_encoder
     from attune_trainer.export import artifact
     from attune_trainer.export.reranker import write_reranker
 
     model = cross_encoder.load(build_tiny_cross_encoder(folder / f"base-{name}", seed=seed), max_length=None)
-    written = write_reranker(model, folder / name, artifact.Provenance(source="import", base_model=f"tiny-{seed}"))
+    told = artifact.Provenance(source="import", base_model=f"tiny-{seed}", rerank_weight=weight)
+    written = write_reranker(model, folder / name, told)
     return MadeReranker(name, written.folder, written.digest)

@@ -1,9 +1,13 @@
 """What the stages train, import and evaluate do for rerankers. The others are the same for both types. Called by `stages`."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attune.contract import Stage, StageSpec
+from attune.contract import Stage, StageSpec, TrainingMetrics
+from attune_retrieval.blending import ALONE
 from attune_retrieval.encoding import OnnxEncoder
 from attune_retrieval.hosted import HostedEncoder
 from attune_retrieval.reranking import OnnxReranker
@@ -23,7 +27,9 @@ from attune_trainer.stage_work import (
 )
 
 if TYPE_CHECKING:
+    from attune_retrieval.manifest import Manifest
     from attune_trainer.export.artifact import Provenance, Written
+    from attune_trainer.train.reranker import TrainedReranker
 
 Encode = Callable[[Sequence[str]], Any]
 
@@ -45,6 +51,11 @@ def mined_by_first_stage(work: Work) -> tuple[StageSpec, Callable[[], Encode]]:
     encoder.prompts = {}  # the mining puts the prompts before the texts itself
     asked = _configured(spec, query_prompt=prompts.get("query", ""), document_prompt=prompts.get("document", ""))
     return asked, lambda: lambda texts: encoder.encode(texts, "document")
+
+
+def weight_of(described: "Manifest") -> float:
+    """How much a reranker counts beside the first stage."""
+    return ALONE if described.rerank_weight is None else described.rerank_weight
 
 
 def _configured(spec: StageSpec, **changes: Any) -> StageSpec:
@@ -69,16 +80,36 @@ def _train(work: Work) -> Outcome:
     if not work.world.first:
         return {"message": f"process {work.world.rank} of {work.world.size}: {trained_message(trained.metrics)}"}
 
+    metrics = _weighed(work, trained, snapshot)
+
     def write(named: "Provenance") -> "Written":
         written = write_reranker(trained.model, work.scratch / "artifact", named)
         exported = open_unverified(written.folder, written.manifest)
         assert isinstance(exported, OnnxReranker)
-        prove(trained.metrics, lambda: look(exported.score, trained.held_out, lambda: None))
+        prove(metrics, lambda: look(exported.score, trained.held_out, lambda: None))
         return written
 
-    summary = publish(work, write, provenance_of(spec, base, around.curve), trained.metrics)
+    provenance = replace(provenance_of(spec, base, around.curve), rerank_weight=metrics.rerank_weight)
+    summary = publish(work, write, provenance, metrics)
     head = " The base model had no scoring head; a new one was trained." if trained.fresh_head else ""
-    return {"message": trained_message(trained.metrics) + head, "model": summary}
+    return {"message": trained_message(metrics) + head, "model": summary}
+
+
+def _weighed(work: Work, trained: "TrainedReranker", snapshot: Path) -> TrainingMetrics:
+    """With the share that the reranker has beside the first stage."""
+    from attune_trainer.train.blending import rerank_weight
+    from attune_trainer.train.pairs import read_pairs
+    from attune_trainer.train.validation import validation_set
+
+    spec = work.spec
+    validation, training = (read_pairs(snapshot / name) for name in ("validation.jsonl", "train.jsonl"))
+    weight = rerank_weight(
+        partial(cross_encoder.scores, trained.model),
+        opened(spec.first_stage, work.scratch / "first").encoder if spec.first_stage else None,
+        validation_set(validation, training, spec.config.seed),
+        work.termination.check,
+    )
+    return trained.metrics.model_copy(update={"rerank_weight": weight})
 
 
 def _import(work: Work) -> Outcome:
@@ -115,9 +146,13 @@ def _evaluate(work: Work) -> Outcome:
     work.reporter.update(0)
     snapshot = local_snapshot(spec.dataset, work.scratch)
     active = spec.active
+    candidate = open_verified(fetched(target, work.scratch / "candidate"), target.digest)
+    before = open_verified(fetched(active, work.scratch / "active"), active.digest) if active else None
     contenders = Rerankers(
-        candidate=open_verified(fetched(target, work.scratch / "candidate"), target.digest).reranker,
-        active=open_verified(fetched(active, work.scratch / "active"), active.digest).reranker if active else None,
+        candidate=candidate.reranker,
+        active=before.reranker if before else None,
+        candidate_weight=weight_of(candidate.manifest),
+        active_weight=weight_of(before.manifest) if before else ALONE,
         first_stage=opened(spec.first_stage, work.scratch / "first").encoder if spec.first_stage else None,
     )
     outcome = evaluating.reranker(work, contenders, snapshot)

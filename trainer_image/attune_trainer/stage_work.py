@@ -100,7 +100,9 @@ def surroundings(work: Work) -> "Surroundings":
     from attune_trainer.train.stall import StallGuard
     from attune_trainer.train.watch import Surroundings
 
-    checkpoints = Checkpoints(checkpoints_uri(work.spec), work.spec.digest())
+    # What finds a reranker's candidates may be another version in the next attempt; the training is the same.
+    same = work.spec.model_copy(update={"first_stage": None})
+    checkpoints = Checkpoints(checkpoints_uri(work.spec), same.digest())
     guard = StallGuard(work.give_up) if work.give_up is not None else None
     return Surroundings(work.reporter, work.termination, checkpoints, work.world, guard)
 

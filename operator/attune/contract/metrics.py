@@ -117,6 +117,10 @@ class TrainingMetrics(Contract):
         None,
         description="Share of the vectors' scores in a hybrid search, as the validation set wants it; BM25 has the rest.",
     )
+    rerank_weight: Unit | None = Field(
+        None,
+        description="Of a reranker: its share beside the search whose candidates it orders, as the validation set wants it.",
+    )
     validation_loss: float | None = Field(None, description="Loss on the validation file, as the API reported it.")
     api_tokens: int | None = Field(
         None, ge=0, description="Tokens that the API counted: trained on (fineTune), or embedded (adapter)."

@@ -291,7 +291,7 @@ class StageSpec(Contract):
     )
     active: ArtifactRef | None = Field(None, description="The version that serves now, to compare with.")
     first_stage: ArtifactRef | None = Field(
-        None, description="The embedding version whose candidates a reranker orders in its evaluation; absent: BM25."
+        None, description="The embedding version whose candidates a reranker orders; absent: BM25."
     )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     judge: JudgeSource | None = Field(None, description="Absent: faithfulness and relevance are not measured.")

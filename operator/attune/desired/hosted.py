@@ -79,9 +79,8 @@ def keys_of_run(seen: SeenTrainingJob, stage: Stage) -> tuple[ApiKey, ...]:
     training, hyper = recorded_training(seen), seen.job.spec.hyperparameters
     mines = stage is not Stage.PREPARE or hyper.hard_negatives.per_query > 0
     own = ApiKey(training.base_url, secret_of(seen.job)) if training is not None and mines else None
-    first = key_of(seen.first_stage) if stage in {Stage.PREPARE, Stage.EVALUATE} else None
     active = key_of(seen.active) if stage is Stage.EVALUATE else None
-    return _known(own, active, first)
+    return _known(own, active, key_of(seen.first_stage))
 
 
 def keys_of_import(seen: SeenModelVersion, stage: Stage) -> tuple[ApiKey, ...]:

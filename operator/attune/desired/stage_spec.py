@@ -171,7 +171,7 @@ def for_training(seen: SeenTrainingJob, retriever: Retriever, stage: Stage) -> S
         last_trained=last_trained(seen) if stage is Stage.PREPARE else None,
         model=_target(seen.version, artifact.digest if artifact else None),
         active=artifact_of(seen.active) if stage is Stage.EVALUATE else None,
-        first_stage=artifact_of(seen.first_stage) if stage in {Stage.PREPARE, Stage.EVALUATE} else None,
+        first_stage=artifact_of(seen.first_stage),
         evaluation=evaluation_config(job),
         judge=judge_of(retriever, stage),
     )

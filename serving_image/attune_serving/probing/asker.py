@@ -6,6 +6,7 @@ from time import monotonic
 import numpy as np
 
 from attune.contract import ModelType
+from attune_retrieval.blending import blended
 from attune_retrieval.index import Hit
 from attune_retrieval.labelled import Labelled
 from attune_serving.asking import Asking, Patience, text_of
@@ -66,7 +67,8 @@ class Asker:
             return None
         self._candidates[query.id] = candidates
         with loaded.use():
-            scores = np.array([await self._score(loaded, query, hit) for hit in candidates])
+            relevance = [await self._score(loaded, query, hit) for hit in candidates]
+            scores = blended([hit.score for hit in candidates], relevance, loaded.model.rerank_weight)
         return [candidates[n].id for n in np.argsort(-scores, kind="stable")[:FIRST]]
 
     async def _found(self, serving: Serving, query: Labelled) -> list[Hit]:

@@ -11,6 +11,7 @@ import pytest
 from artifacts import Made
 from attune.contract import IndexSpec, ServedModel, ServedSplit, VersionState
 from attune_retrieval.artifact import open_verified
+from attune_retrieval.blending import blended
 from attune_retrieval.reranking import OnnxReranker
 from attune_serving.assign import bucket
 from serving_process import ServingProcess, served, serving_config
@@ -23,7 +24,7 @@ DOCUMENTS = [text for _, text in sentences()[:30]]
 @pytest.fixture(scope="module")
 def rerankers(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeReranker, MadeReranker]:
     folder = tmp_path_factory.mktemp("rerankers")
-    return tiny_reranker(folder, "rer-v1"), tiny_reranker(folder, "rer-v2", seed=1)
+    return tiny_reranker(folder, "rer-v1"), tiny_reranker(folder, "rer-v2", seed=1, weight=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -92,18 +93,21 @@ def test_each_type_answers_only_where_it_belongs(server: ServingProcess) -> None
     assert server.post("/v1/embeddings", {"input": "a", "model": "rer-v1"}).status_code == 404
 
 
+@pytest.mark.parametrize("version", ["rer-v1", "rer-v2"])
 def test_a_search_is_ordered_by_the_reranker_unless_that_is_not_wanted(
-    server: ServingProcess, model: Callable[[str], OnnxReranker]
+    server: ServingProcess, model: Callable[[str], OnnxReranker], version: str
 ) -> None:
-    query = "green river"
+    """rer-v1 orders alone, rer-v2 has three tenths beside the search."""
+    query = next(q for q, _ in sentences() if (bucket("rerank-salt", q) < 5000) == (version == "rer-v2"))
     plain = server.post("/v1/search", {"query": query, "top_k": 20, "rerank": False})
     assert "x-attune-reranker" not in plain.headers
     candidates = plain.json()["data"]
     answer = server.post("/v1/search", {"query": query, "top_k": 5})
-    version = answer.headers["x-attune-reranker"]
+    assert answer.headers["x-attune-reranker"] == version
     assert answer.headers["x-attune-version"] == "emb-v1"
     scores = scores_of(model(version), query, [f"{c['title']} {c['content']}" for c in candidates])
-    by_id = dict(zip([c["id"] for c in candidates], map(float, scores), strict=True))
+    expected = blended([c["score"] for c in candidates], scores, 1.0 if version == "rer-v1" else 0.3)
+    by_id = dict(zip([c["id"] for c in candidates], map(float, expected), strict=True))
     hits = answer.json()["data"]
     assert len(hits) == 5
     assert all(hit["score"] == pytest.approx(by_id[hit["id"]], abs=1e-4) for hit in hits)

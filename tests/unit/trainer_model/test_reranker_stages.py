@@ -304,3 +304,24 @@ def test_the_loss_of_lists_is_the_mean_cross_entropy_of_each_answer_among_its_ow
     (slope,) = torch.autograd.grad(found, scores, retain_graph=True)
     (wanted,) = torch.autograd.grad(expected, scores)
     torch.testing.assert_close(slope, wanted)
+
+
+def test_the_artifact_says_how_much_it_counts_beside_the_search_and_the_evaluation_heeds_it(
+    tmp_path: Path, cross: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from attune_trainer.train import blending
+
+    monkeypatch.setattr(blending, "FEWEST", 12)  # as many as the snapshot has
+    monkeypatch.setattr(blending, "WEIGHTS", (0.01,))
+    first = _embedding(tmp_path / "first")
+    result = done(make_spec(tmp_path, cross, Stage.TRAIN, spec_first_stage=first)).result
+    assert result.model is not None, result.message
+    assert result.model.training is not None
+    opened = open_verified(Path(result.model.uri), result.model.digest)
+    assert result.model.training.rerank_weight == opened.manifest.rerank_weight == 0.01
+    target = ArtifactRef(name="rer-v2", uri=result.model.uri, digest=result.model.digest)
+    evaluated = done(make_spec(tmp_path, cross, Stage.EVALUATE, spec_model=target, spec_first_stage=first)).result
+    assert evaluated.evaluation is not None
+    metrics = evaluated.evaluation.metrics
+    assert metrics.base is not None
+    assert metrics.ndcg_at10 == metrics.base.ndcg_at10, "with next to no weight the order is that of the search"

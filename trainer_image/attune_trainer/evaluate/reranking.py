@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attune.contract import EvaluationConfig
+from attune_retrieval.blending import ALONE, blended
 from attune_retrieval.encoding import Encoder
 from attune_retrieval.reranking import OnnxReranker
 from attune_trainer.data.bm25 import Bm25
@@ -29,6 +30,17 @@ class Rerankers:
     candidate: OnnxReranker
     active: OnnxReranker | None
     first_stage: Encoder | None
+    candidate_weight: float = ALONE
+    active_weight: float = ALONE
+    """How much each counts beside the first stage: `manifest.rerank_weight`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What the first stage found for one query: positions in the corpus, best first, and its scores."""
+
+    positions: tuple[int, ...]
+    scores: tuple[float, ...]
 
 
 def compare_rerankers(
@@ -36,36 +48,45 @@ def compare_rerankers(
 ) -> Comparison:
     """Compared with the active reranker where there is one, else with the first stage's own order (`base`)."""
     found = first_stage(contenders.first_stage, held_out, report(2, 40))
-    plain = measure_rankings([[held_out.documents[p] for p in row] for row in found], held_out, k=config.k)
-    candidate = _reranked(contenders.candidate, found, held_out, config.k, report(40, 70))
-    active = _reranked(contenders.active, found, held_out, config.k, report(70, 98)) if contenders.active else None
+    plain = measure_rankings([[held_out.documents[p] for p in row.positions] for row in found], held_out, k=config.k)
+
+    def reranked(reranker: OnnxReranker, weight: float, advance: Advance) -> Measured:
+        return measure_rankings(_reranked(reranker, weight, found, held_out, advance), held_out, k=config.k)
+
+    candidate = reranked(contenders.candidate, contenders.candidate_weight, report(40, 70))
+    active = reranked(contenders.active, contenders.active_weight, report(70, 98)) if contenders.active else None
     differences = intervals(candidate, active or plain, held_out, resamples=config.resamples, seed=seed)
     return Comparison(held_out, candidate, active, plain, measure_bm25(held_out, k=config.k), differences)
 
 
-def first_stage(encoder: Encoder | None, held_out: HeldOut, advance: Advance) -> list[list[int]]:
-    """Positions of each query's candidates, best first; at most 50."""
+def first_stage(
+    encoder: Encoder | None, held_out: HeldOut, advance: Advance, *, depth: int = DEPTH
+) -> list[Candidates]:
+    """Each query's candidates, at most `depth`; without an encoder those that BM25 finds."""
     queries = list(held_out.queries.values())
     if encoder is None:
-        positions, scores = Bm25(held_out.texts).search(queries, DEPTH, advance)
-        return [
-            [p for p, score in zip(row, row_scores, strict=True) if score > 0]
-            for row, row_scores in zip(positions.tolist(), scores.tolist(), strict=True)
+        positions, scores = Bm25(held_out.texts).search(queries, depth, advance)
+        found = [
+            (row[row_scores > 0], row_scores[row_scores > 0]) for row, row_scores in zip(positions, scores, strict=True)
         ]
-    search = TopK(encoder.encode(queries, "query"), DEPTH)
-    search.add(encoder.encode(held_out.texts, "document", advance), 0)
-    return [[int(p) for p in row] for row in search.positions]
+    else:
+        search = TopK(encoder.encode(queries, "query"), depth)
+        search.add(encoder.encode(held_out.texts, "document", advance), 0)
+        found = list(zip(search.positions, search.scores, strict=True))
+    return [Candidates(tuple(row.tolist()), tuple(row_scores.tolist())) for row, row_scores in found]
 
 
 def _reranked(
-    reranker: OnnxReranker, found: Sequence[Sequence[int]], held_out: HeldOut, k: int, advance: Advance
-) -> Measured:
-    queries = list(held_out.queries.values())
-    pairs = [(query, held_out.texts[p]) for query, row in zip(queries, found, strict=True) for p in row]
+    reranker: OnnxReranker, weight: float, found: Sequence[Candidates], held_out: HeldOut, advance: Advance
+) -> list[list[str]]:
+    """Document ids of every query, best first."""
+    queries = held_out.queries.values()
+    pairs = [(query, held_out.texts[p]) for query, row in zip(queries, found, strict=True) for p in row.positions]
     scores = reranker.score(pairs, advance)
     rankings, at = [], 0
     for row in found:
-        order = np.argsort(-scores[at : at + len(row)], kind="stable")
-        at += len(row)
-        rankings.append([held_out.documents[row[n]] for n in order])
-    return measure_rankings(rankings, held_out, k=k)
+        own = scores[at : at + len(row.positions)]
+        at += len(row.positions)
+        order = np.argsort(-blended(row.scores, own, weight), kind="stable")
+        rankings.append([held_out.documents[row.positions[n]] for n in order])
+    return rankings

@@ -52,6 +52,7 @@ class Provenance:
     config: TrainingConfig | None = None
     version: str | None = None
     dense_weight: float | None = None
+    rerank_weight: float | None = None
     curve: bytes | None = None
     """The training curve, as JSON."""
     documents: "Callable[[Path, manifest.Manifest], Mapping[str, bytes]]" = lambda _folder, _manifest: {}

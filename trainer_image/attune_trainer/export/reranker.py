@@ -50,6 +50,7 @@ def write_reranker(model: "CrossEncoder", folder: Path, provenance: Provenance) 
         license=provenance.license,
         max_sequence_length=limit,
         version=provenance.version,
+        rerank_weight=provenance.rerank_weight,
         dataset_digest=provenance.dataset_digest,
         config=provenance.config,
         libraries={name: version(name) for name in ("torch", "transformers", "sentence-transformers")},
