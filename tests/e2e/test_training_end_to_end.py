@@ -23,7 +23,7 @@ from operator_process import OperatorProcess
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 API = "attune.dev/v1alpha1"
 SECONDS = 900
-ARTICLES = 320
+ARTICLES = 240
 GOOD = {"epochs": 1, "maxSequenceLength": 256, "batchSize": 16, "hardNegatives": {"perQuery": 0}, "learningRate": 5e-5}
 """Reads as far as the active version does: not worse."""
 SMALL = {"maxSequenceLength": 48, "batchSize": 16, "hardNegatives": {"perQuery": 1}, "learningRate": 3e-5}
@@ -58,7 +58,7 @@ class World:
         base = {
             "retriever": "docs",
             "type": "embedding",
-            "dataSource": {"minExamples": 50},
+            "dataSource": {"minExamples": 50, "leads": False},
             "hyperparameters": {"epochs": 1, **SMALL},
             "validation": {"splitRatio": 0.7},
             "evaluation": {"scoreMetric": "ndcgAt10"},
@@ -112,7 +112,7 @@ def test_version_1_is_imported_and_measured(world: World) -> None:
     assert version["status"]["dimensions"] == 384
     measured = version["status"]["evaluationMetrics"]
     assert 0.2 < measured["ndcgAt10"] < 1
-    assert measured["queries"] > 30
+    assert measured["queries"] > 20
     assert "faithfulness" not in measured
 
 
