@@ -58,14 +58,18 @@ def trainer(plain: Plain, pairs: Sequence[tuple[str, str]], scratch: str, **more
 
 def train_for(plain: Plain, pairs: Sequence[tuple[str, str]], seconds: float, folder: Path) -> dict[str, float]:
     """Train as many steps as fit into `seconds`, at least one epoch, and save to `folder`. What was done, in numbers."""
+    from sentence_transformers import SentenceTransformer
+
     step = _seconds_a_step(plain, pairs)
     an_epoch = math.ceil(len(pairs) / plain.batch_size)
     steps = max(an_epoch, round(seconds / step))
     with tempfile.TemporaryDirectory() as scratch:
         running = trainer(plain, pairs, scratch, max_steps=steps, warmup_steps=steps // 10)
+        own = SentenceTransformer(plain.base_model).max_seq_length
         began = time.monotonic()
         running.train()
         took = time.monotonic() - began
+        running.model.max_seq_length = own  # it may read as far as Attune's
         running.model.save_pretrained(str(folder))
     return {"seconds": round(took, 1), "steps": steps, "epochs": round(steps / an_epoch, 2)}
 

@@ -230,7 +230,7 @@ def _evaluate(work: Work) -> Outcome:
         base=lambda: (
             hosted.base_encoder(work, openai)
             if openai is not None
-            else TorchEncoder(base_model.load_untouched(spec.config, work.base_folder()))
+            else TorchEncoder(base_model.load_untouched(base_model.as_imported(spec.config), work.base_folder()))
         ),
     )
     return evaluating.embedding(work, contenders, snapshot)

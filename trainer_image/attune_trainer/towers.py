@@ -56,9 +56,7 @@ def load(config: TrainingConfig, folder: Path) -> Towers:
     """
     model = base_model.load_for(config, folder)
     if not (folder / manifest.NAME).is_file():  # not one of ours: as an import of it would read documents
-        as_imported = int(TrainingConfig.model_fields["max_sequence_length"].default)
-        declared = int(model.max_seq_length or base_model.position_limit(model) or as_imported)
-        model.max_seq_length = min(declared, as_imported)
+        model.max_seq_length = base_model.imported_length(model)
     before = base_model.declared_prompts(folder).get(DOCUMENT, "")
     if (now := model.prompts[DOCUMENT]) != before:
         raise BadConfig(

@@ -190,7 +190,12 @@ class TrainingConfig(Contract):
     warmup_steps: int = Field(
         100, ge=0, le=1_000_000, description="Steps of linear warm-up, at most a tenth of all steps."
     )
-    max_sequence_length: int = Field(512, ge=8, le=32768, description="Tokens kept of each text.")
+    max_sequence_length: int = Field(
+        512,
+        ge=8,
+        le=32768,
+        description="Tokens of each text that are trained on. A version reads as many, and no fewer than its base model (at most 512).",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 on GPUs that have it, else fp32."
     )

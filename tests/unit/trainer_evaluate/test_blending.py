@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from attune_retrieval.blending import blended
 from attune_trainer.evaluate.heldout import HeldOut
-from attune_trainer.train.blending import WEIGHTS, Scored, best_weight, rerank_weight
+from attune_trainer.train.blending import Scored, best_weight, rerank_weight
 
 COUNT = 40
 SET = HeldOut(
@@ -74,7 +74,9 @@ def test_it_is_found_on_the_candidates_of_the_search_itself() -> None:
         asked.extend(pairs)  # type: ignore[arg-type]
         return [0.1 if query.split()[1] in text else 0.9 for query, text in pairs]  # type: ignore[attr-defined]
 
-    assert rerank_weight(wrong, None, SET, lambda: None) == min(WEIGHTS)
+    weight = rerank_weight(wrong, None, SET, lambda: None)
+    assert weight is not None
+    assert weight <= 0.5
     assert {query for query, _ in asked} == set(SET.queries.values())
     assert len(asked) <= 20 * COUNT
 

@@ -87,7 +87,7 @@ def test_an_artifact_carries_its_card_and_its_curve_under_its_digest(trained: Do
     text = (folder / "README.md").read_text()
     assert yaml.safe_load(text.split("---\n")[1])["library_name"] == "sentence-transformers"
     assert "| validation nDCG@10 |" in text
-    assert "Texts are cut at 32 tokens" in text
+    assert "Texts are cut at 64 tokens" in text
     told = json.loads((folder / "training_curve.json").read_bytes())
     assert "trainingDurationSeconds" not in told["metrics"]
 

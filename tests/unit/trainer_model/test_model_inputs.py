@@ -114,6 +114,22 @@ def test_small_rises_add_up_before_patience_runs_out() -> None:
     assert (memory.best_step, memory.best_score, memory.stale) == (3, 0.515, 2)
 
 
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ([0.40, 0.50, 0.495], 2),  # better by chance: the last ones have settled
+        ([0.40, 0.50, 0.48], 1),
+        ([0.40, 0.395, 0.395], 0),  # not better than the untrained model
+        ([0.40, 0.50, 0.51], 2),
+    ],
+)
+def test_the_last_weights_win_against_those_that_are_better_by_chance(scores: list[float], kept: int) -> None:
+    memory = Memory()
+    for step, score in enumerate(scores):
+        memory.note_score(step, score, 0.01, last=step == len(scores) - 1)
+    assert (memory.best_step, memory.best_score) == (kept, scores[kept])
+
+
 def test_batches_hold_few_long_texts_or_many_short_ones() -> None:
     lengths = [500] * 20 + [5] * 300
     batches = list(batches_by_length(lengths, tokens=2000))

@@ -257,3 +257,31 @@ def test_there_is_no_dropout_but_that_of_adapters(tiny_model: Path) -> None:
     config = TrainingConfig(base_model="-", method="lora", lora=Lora(rank=2, dropout=0.25))
     add_adapters(model, config, ModelType.EMBEDDING)
     assert {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)} == {0.0, 0.25}
+
+
+@pytest.mark.parametrize(("trained_on", "read"), [(16, 32), (48, 48), (512, 64)])
+def test_a_version_reads_as_far_as_its_base_model_and_its_training(
+    tiny_model: Path, trained_on: int, read: int
+) -> None:
+    """The tiny model declares 32 tokens here and has positions for 64."""
+    from attune.contract import TrainingConfig
+    from attune_trainer.base_model import load_model, served_length
+
+    model = load_model(tiny_model)
+    model.max_seq_length = 32
+    assert served_length(model, TrainingConfig(base_model="-", max_sequence_length=trained_on)) == read
+
+
+def test_looks_read_as_far_as_the_version_will(tiny_model: Path) -> None:
+    from attune_trainer.base_model import load_model
+    from attune_trainer.evaluate.heldout import HeldOut
+    from attune_trainer.train.validation import EmbeddingSubject
+
+    model = load_model(tiny_model)
+    model.max_seq_length = 8
+    filler = "the red river and the car " * 2
+    texts = (f"{filler} silver house", f"{filler} green ship")  # what tells them apart comes after eight tokens
+    held_out = HeldOut(("a", "b"), texts, {texts[1]: texts[1]}, {texts[1]: {"b": 1}})
+    assert EmbeddingSubject(model, held_out, reads=8).look(lambda: None).similarity == pytest.approx(1.0)
+    assert EmbeddingSubject(model, held_out, reads=64).look(lambda: None).similarity < 0.9999
+    assert model.max_seq_length == 8

@@ -72,13 +72,12 @@ def train_embedding(
     towers.refuse_two(config, base)
     model = base_model.load_for(config, base)
     check_dimensions(model, config.matryoshka_dimensions)
-    limit = base_model.position_limit(model)
+    limit, served = base_model.position_limit(model), base_model.served_length(model, config)
     model.max_seq_length = min(config.max_sequence_length, limit or config.max_sequence_length)
     without_dropout(model)  # before adapters, which have one of their own
     add_adapters(model, config, ModelType.EMBEDDING)
-    watch = Watch(
-        model, config, planned(config, pairs), EmbeddingSubject(model, held_out, precision_of(config)), around
-    )
+    subject = EmbeddingSubject(model, held_out, served, precision_of(config))
+    watch = Watch(model, config, planned(config, pairs), subject, around)
     collator = PairCollator(
         preprocess_fn=model.preprocess,
         pairs=pairs,
@@ -86,6 +85,7 @@ def train_embedding(
     )
     run_watched(trainer(watch, scratch, pairs, collator, embedding_loss(model, config, around.world)), watch, scratch)
     merge_adapters(model, config)
+    model.max_seq_length = served
     return Trained(model, watch.metrics(len(pairs)), watch.plan, held_out)
 
 

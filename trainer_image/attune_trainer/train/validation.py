@@ -83,6 +83,8 @@ class EmbeddingSubject:
 
     model: "SentenceTransformer"
     held_out: HeldOut | None
+    reads: int
+    """Tokens of each text that are read, as by the version that comes out; training may read fewer."""
     precision: Precision = "fp32"
     """What the looks are computed in; rankings need no more than training itself."""
     collapsed: str = "the document vectors collapsed"
@@ -95,7 +97,11 @@ class EmbeddingSubject:
 
     def look(self, check: Callable[[], None]) -> Score:
         assert self.held_out is not None
-        return look(TorchEncoder(self.model, check, self.precision), self.held_out)
+        in_training, self.model.max_seq_length = self.model.max_seq_length, self.reads
+        try:
+            return look(TorchEncoder(self.model, check, self.precision), self.held_out)
+        finally:
+            self.model.max_seq_length = in_training
 
 
 def look(encoder: Encoder, held_out: HeldOut) -> Score:

@@ -43,6 +43,8 @@ class Memory:
 
     best_step: int = 0
     best_score: float = -1.0
+    base_score: float = -1.0
+    """Of the untrained model."""
     reference: float = -1.0
     """Score of the last improvement that counted (minImprovement)."""
     stale: int = 0
@@ -68,14 +70,21 @@ class Memory:
         self.loss = loss if self.loss is None else SMOOTHING * self.loss + (1 - SMOOTHING) * loss
         self.epoch_losses.append(loss)
 
-    def note_score(self, step: int, score: float, min_improvement: float) -> bool:
-        """Take in a validation score; True where it is the best so far."""
+    def note_score(self, step: int, score: float, min_improvement: float, *, last: bool = False) -> bool:
+        """Take in a validation score; True where these weights are to be kept: the best so far.
+
+        The `last` ones, at which the learning rate has come to its end, also where others were better by no more than chance gives
+        (min_improvement) and they are better than the untrained model: in the middle of a run weights wander.
+        """
         self.looked_at = step
+        if step == 0:
+            self.base_score = score
         if score >= self.reference + min_improvement or self.reference < 0:
             self.reference, self.stale = score, 0
         else:
             self.stale += 1
-        if score <= self.best_score:
+        settled = last and score > self.base_score and score > self.best_score - min_improvement
+        if score <= self.best_score and not settled:
             return False
         self.best_step, self.best_score = step, score
         return True
@@ -257,7 +266,8 @@ class Watch(TrainerCallback):
             self.model.train(training)
         self._refuse_collapse(score, step)
         self.around.curve.note_look(step, self.plan.epochs_at(step), score.ndcg)
-        if self.memory.note_score(step, score.ndcg, self.config.min_improvement):
+        last = step == self.plan.steps
+        if self.memory.note_score(step, score.ndcg, self.config.min_improvement, last=last):
             self.best = weights.trained_state(self.model) if self.around.world.first else None
 
     def _refuse_collapse(self, score: Score, step: int) -> None:
