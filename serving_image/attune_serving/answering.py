@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from attune.contract import ModelType
-from attune_retrieval.blending import blended
 from attune_retrieval.graph import Floats
 from attune_retrieval.index import Hit
 from attune_retrieval.index.fusion import Scores
+from attune_retrieval.weighing import blended
 from attune_serving.asking import Asking, Patience, text_of
 from attune_serving.assign import Assignment, assign
 from attune_serving.cutting import cut, lengths_of, shortened

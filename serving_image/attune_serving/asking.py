@@ -19,7 +19,7 @@ from attune_serving.batching import QueueFull
 from attune_serving.forms import SearchForm
 from attune_serving.loading import is_unit
 from attune_serving.refusals import Refused, too_large
-from attune_serving.searching import Searchers, Way
+from attune_serving.searching import Searchers, SearchSettings
 from attune_serving.settings import Settings
 from attune_serving.shelf import Loaded
 
@@ -112,8 +112,8 @@ class Asking:
         vectors, _ = await self.vectors(loaded, (form.query,), "query", patience)
         searcher = self._searchers.of(loaded)
         patience.crowd(searcher.crowd)
-        way = Way(spec, loaded.model.fusion)
-        return await searcher.search(collection, way, vectors[0], form, depth, on_spread=on_spread)
+        settings = SearchSettings(spec, loaded.model.fusion)
+        return await searcher.search(collection, settings, vectors[0], form, depth, on_spread=on_spread)
 
     def _counted(self, tokens: Sequence[Tokens]) -> int:
         count, most = sum(map(len, tokens)), self.settings.max_request_tokens

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +19,6 @@ import numpy as np
 from attune.contract import IndexSpec, ModelType, ServedUpstream, ServedVersion
 from attune_retrieval import manifest
 from attune_retrieval.artifact import GOLDEN, Opened, TextEncoder, open_checked
-from attune_retrieval.blending import ALONE
 from attune_retrieval.errors import BadData, RetrievalError, StoreUnavailable
 from attune_retrieval.graph import Floats, Tokens
 from attune_retrieval.hosted import HostedEncoder
@@ -27,6 +26,7 @@ from attune_retrieval.index import Collection, Fusion, Identity, Store, open_sto
 from attune_retrieval.index.fusion import DEFAULT
 from attune_retrieval.manifest import Manifest
 from attune_retrieval.reranking import OnnxReranker
+from attune_retrieval.weighing import ALONE, fusion_of, rerank_weight_of
 from attune_serving.cache import Cache, SeenCollection
 from attune_serving.upstream import check_golden
 
@@ -71,14 +71,12 @@ class Model:
     @property
     def fusion(self) -> Fusion:
         """How a hybrid search weighs its vectors against words: as its own validation set wanted it, else the default."""
-        own = self.opened.manifest.dense_weight if self.opened is not None else None
-        return DEFAULT if own is None else replace(DEFAULT, dense_weight=own)
+        return DEFAULT if self.opened is None else fusion_of(self.opened.manifest)
 
     @property
     def rerank_weight(self) -> float:
         """How much a reranker counts beside the search whose candidates it orders."""
-        own = self.opened.manifest.rerank_weight if self.opened is not None else None
-        return ALONE if own is None else own
+        return ALONE if self.opened is None else rerank_weight_of(self.opened.manifest)
 
     def run(self, batch: Sequence[Tokens]) -> Floats:
         """Compute one batch: unit vectors, or scores as shape (len(batch), 1)."""

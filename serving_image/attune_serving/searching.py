@@ -26,13 +26,13 @@ SPREAD_OVER = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class SearchSettings:
     """How the collections of an index are searched for a version, where a request does not ask otherwise."""
 
     index: IndexSpec
     fusion: Fusion = DEFAULT
 
-    def for_request(self, form: SearchForm) -> Fusion | None:
+    def fusion_for(self, form: SearchForm) -> Fusion | None:
         """None: by vectors alone."""
         return self.fusion if (self.index.hybrid if form.hybrid is None else form.hybrid) else None
 
@@ -59,7 +59,7 @@ class Searcher:
     async def search(
         self,
         collection: Collection,
-        way: Way,
+        settings: SearchSettings,
         vector: Floats,
         form: SearchForm,
         depth: int,
@@ -70,7 +70,7 @@ class Searcher:
 
         `on_spread` is told, in another thread, how far apart the scores of the dense part are (see `spread`).
         """
-        fusion = way.for_request(form)
+        fusion = settings.fusion_for(form)
 
         def saw(dense: Sequence[Hit]) -> None:
             if (found := spread(dense)) is not None:
@@ -83,7 +83,7 @@ class Searcher:
                     vector,
                     form.query,
                     depth,
-                    distance=way.index.distance,
+                    distance=settings.index.distance,
                     conditions=form.conditions,
                     fusion=fusion,
                     on_dense=saw,

@@ -15,7 +15,7 @@ import typer
 
 from attune.contract import ExitCode, Stage, TrainingConfig
 from attune_trainer import recipes
-from attune_trainer.recipes import CPU
+from attune_trainer.recipes import CPU, MATRIX_CPU
 
 SPEC = Path("/etc/attune/stage.json")
 SpecOption = Annotated[Path, typer.Option("--spec", help="The StageSpec, a JSON file.")]
@@ -177,8 +177,13 @@ def run_command(  # noqa: PLR0913 - options of a command line
     base_model: Annotated[str, typer.Option(help="Folder, URI or hub id of the model to start from.")],
     out: Annotated[Path, typer.Option(help="Folder for snapshot, checkpoints, results and the model.")],
     labels: Annotated[str | None, typer.Option(help='Labelled pairs, JSONL {"query","id"}.')] = None,
-    epochs: Annotated[int | None, typer.Option(help=f"Default: 3; {CPU['epochs']} without a GPU.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help=f"Default: {DEFAULTS.batch_size}.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help=f"Default: 3; without a GPU {CPU['epochs']}, or {MATRIX_CPU['epochs']} with matrix units."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help=f"Default: {DEFAULTS.batch_size}; {MATRIX_CPU['batch_size']} with matrix units.")
+    ] = None,
     learning_rate: Annotated[
         float | None,
         typer.Option(help=f"Default: {DEFAULTS.learning_rate:g}; {CPU['learning_rate']:g} without a GPU."),
@@ -187,7 +192,7 @@ def run_command(  # noqa: PLR0913 - options of a command line
     max_sequence_length: Annotated[
         int | None,
         typer.Option(
-            help=f"Tokens kept. Default: {DEFAULTS.max_sequence_length}; {CPU['max_sequence_length']} without a GPU."
+            help=f"Tokens trained on. Default: {DEFAULTS.max_sequence_length}; {CPU['max_sequence_length']} without a GPU."
         ),
     ] = None,
     method: Annotated[

@@ -172,8 +172,8 @@ def as_imported(config: TrainingConfig) -> TrainingConfig:
 def served_length(model: "SentenceTransformer", config: TrainingConfig) -> int:
     """Tokens that a trained version reads of a text: as many as it was trained on, and no fewer than the base model as version 1.
 
-    What a model learns on the first part of a text holds for the rest of it, too. Measured on news, trained on 128 tokens: nDCG@10
-    0.787 reading 256 tokens as the base model does, 0.766 reading 128.
+    What a model learns on the first part of a text holds for the rest of it, too; benchmarks/quality.py measures what is lost by
+    reading no further than the training did.
     """
     longest = max(config.max_sequence_length, imported_length(model))
     return min(longest, position_limit(model) or longest)

@@ -1,7 +1,6 @@
 """What the machine computes fast: bf16 on GPUs that have it, and on CPUs with matrix units (Intel AMX). Used by train and mining.
 
-Measured on two cores with AMX, all-MiniLM-L6-v2: training 2.5 times the pairs a second of float32. Exports and the numbers of the
-evaluate stage stay float32.
+benchmarks/training_speed.py measures what it brings. Exports and the numbers of the evaluate stage stay float32.
 """
 
 import contextlib

@@ -124,7 +124,7 @@ def _bar(stage: Stage, console: Console) -> Iterator[Emit]:
 def _table(metrics: EvaluationMetrics) -> Table:
     """Base, BM25 and the tuned model side by side."""
     table = Table(title=f"{metrics.queries:,} held-out queries over {metrics.documents:,} documents")
-    for name in ("", "base", "BM25", "tuned", "tuned − base, 95% CI"):
+    for name in ("", "base", "BM25", "tuned", "tuned − base, 95% CI", "tuned with BM25"):
         table.add_column(name, justify="left" if not name else "right")
     rows = {
         "ndcgAt10": "nDCG@10",
@@ -136,7 +136,14 @@ def _table(metrics: EvaluationMetrics) -> Table:
     for key, label in rows.items():
         interval = (metrics.intervals or {}).get(key)
         bounds = f"{interval.low:+.3f} … {interval.high:+.3f}" if interval else ""
-        table.add_row(label, _cell(metrics.base, key), _cell(metrics.bm25, key), _cell(metrics, key), bounds)
+        table.add_row(
+            label,
+            _cell(metrics.base, key),
+            _cell(metrics.bm25, key),
+            _cell(metrics, key),
+            bounds,
+            _cell(metrics.hybrid, key),
+        )
     return table
 
 

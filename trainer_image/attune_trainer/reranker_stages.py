@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attune.contract import Stage, StageSpec, TrainingMetrics
-from attune_retrieval.blending import ALONE
 from attune_retrieval.encoding import OnnxEncoder
 from attune_retrieval.hosted import HostedEncoder
 from attune_retrieval.reranking import OnnxReranker
+from attune_retrieval.weighing import ALONE, rerank_weight_of
 from attune_trainer import base_model, cross_encoder
 from attune_trainer.errors import BadConfig
 from attune_trainer.snapshots import local_snapshot
@@ -27,7 +27,6 @@ from attune_trainer.stage_work import (
 )
 
 if TYPE_CHECKING:
-    from attune_retrieval.manifest import Manifest
     from attune_trainer.export.artifact import Provenance, Written
     from attune_trainer.train.reranker import TrainedReranker
 
@@ -51,11 +50,6 @@ def mined_by_first_stage(work: Work) -> tuple[StageSpec, Callable[[], Encode]]:
     encoder.prompts = {}  # the mining puts the prompts before the texts itself
     asked = _configured(spec, query_prompt=prompts.get("query", ""), document_prompt=prompts.get("document", ""))
     return asked, lambda: lambda texts: encoder.encode(texts, "document")
-
-
-def weight_of(described: "Manifest") -> float:
-    """How much a reranker counts beside the first stage."""
-    return ALONE if described.rerank_weight is None else described.rerank_weight
 
 
 def _configured(spec: StageSpec, **changes: Any) -> StageSpec:
@@ -97,8 +91,8 @@ def _train(work: Work) -> Outcome:
 
 def _weighed(work: Work, trained: "TrainedReranker", snapshot: Path) -> TrainingMetrics:
     """With the share that the reranker has beside the first stage."""
-    from attune_trainer.train.blending import rerank_weight
     from attune_trainer.train.pairs import read_pairs
+    from attune_trainer.train.search_weights import rerank_weight
     from attune_trainer.train.validation import validation_set
 
     spec = work.spec
@@ -151,8 +145,8 @@ def _evaluate(work: Work) -> Outcome:
     contenders = Rerankers(
         candidate=candidate.reranker,
         active=before.reranker if before else None,
-        candidate_weight=weight_of(candidate.manifest),
-        active_weight=weight_of(before.manifest) if before else ALONE,
+        candidate_weight=rerank_weight_of(candidate.manifest),
+        active_weight=rerank_weight_of(before.manifest) if before else ALONE,
         first_stage=opened(spec.first_stage, work.scratch / "first").encoder if spec.first_stage else None,
     )
     outcome = evaluating.reranker(work, contenders, snapshot)

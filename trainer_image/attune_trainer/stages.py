@@ -107,11 +107,10 @@ def _with_own_prompts(work: Work) -> StageSpec:
 
 def _train(work: Work) -> Outcome:
     from attune_retrieval.artifact import open_unverified
-    from attune_trainer.averaging import with_best_mean
     from attune_trainer.export import artifact
     from attune_trainer.export.document_side import DocumentSide
+    from attune_trainer.finishing import finished
     from attune_trainer.train.embedding import refuse_unsupported, train_embedding
-    from attune_trainer.train.fusing import dense_weight
     from attune_trainer.train.proof import prove
     from attune_trainer.train.validation import look
 
@@ -127,9 +126,8 @@ def _train(work: Work) -> Outcome:
     trained = train_embedding(spec.config, snapshot, base, work.scratch, around)
     if not work.world.first:
         return {"message": f"process {work.world.rank} of {work.world.size}: {trained_message(trained.metrics)}"}
-    trained = with_best_mean(work, trained, base)
-    weight = dense_weight(trained, work.termination.check, precision_of(spec.config))
-    metrics = trained.metrics.model_copy(update={"dense_weight": weight})
+    trained = finished(work, trained, base)
+    metrics = trained.metrics
     document = DocumentSide(trained.document, base) if trained.document is not None else None
 
     def write(named: "Provenance") -> "Written":
@@ -140,7 +138,7 @@ def _train(work: Work) -> Outcome:
             prove(metrics, lambda: look(exported, held_out))
         return written
 
-    provenance = replace(provenance_of(spec, base, around.curve), dense_weight=weight)
+    provenance = replace(provenance_of(spec, base, around.curve), dense_weight=metrics.dense_weight)
     summary = publish(work, write, provenance, metrics)
     return {"message": trained_message(metrics), "model": summary}
 

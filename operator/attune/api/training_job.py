@@ -126,7 +126,7 @@ class Hyperparameters(ApiModel):
         description="Tokens of each text that are trained on. A version reads as many, and no fewer than its base model (at most 512).",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: bf16 on GPUs that have it, else fp32."
+        "auto", description="auto: bf16 on GPUs and CPUs that compute it fast (rerankers on CPUs: fp32), else fp32."
     )
     seed: int = Field(42, ge=0, le=2**31 - 1, description="Seed of shuffling, splitting and initialisation.")
     hard_negatives: HardNegatives = Field(default_factory=HardNegatives, description="How wrong answers are mined.")
@@ -142,7 +142,10 @@ class Validation(ApiModel):
         2, ge=0, le=100, description="Evaluations without improvement before training stops; 0: never."
     )
     min_improvement: float = Field(
-        0.01, ge=0, lt=1, description="Rise of the validation metric that counts as improvement."
+        0.01,
+        ge=0,
+        lt=1,
+        description="Rise of the validation metric that counts as improvement; the last weights are kept where none was better by as much.",
     )
 
 

@@ -6,9 +6,9 @@ from time import monotonic
 import numpy as np
 
 from attune.contract import ModelType
-from attune_retrieval.blending import blended
 from attune_retrieval.index import Hit
 from attune_retrieval.labelled import Labelled
+from attune_retrieval.weighing import blended
 from attune_serving.asking import Asking, Patience, text_of
 from attune_serving.attempts import failure_of
 from attune_serving.forms import ACTIVE, SearchForm

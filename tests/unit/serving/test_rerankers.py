@@ -11,8 +11,8 @@ import pytest
 from artifacts import Made
 from attune.contract import IndexSpec, ServedModel, ServedSplit, VersionState
 from attune_retrieval.artifact import open_verified
-from attune_retrieval.blending import blended
 from attune_retrieval.reranking import OnnxReranker
+from attune_retrieval.weighing import blended
 from attune_serving.assign import bucket
 from serving_process import ServingProcess, served, serving_config
 from tiny_bert import sentences

@@ -19,10 +19,10 @@ from attune_retrieval.index import Condition, Described, Document, Fusion, Hit, 
 from attune_serving.forms import SearchForm
 from attune_serving.loading import Model
 from attune_serving.refusals import Refused
-from attune_serving.searching import Searcher, Way
+from attune_serving.searching import Searcher, SearchSettings
 
 SPEC = IndexSpec(store="lancedb", uri="file:///nowhere", hybrid=False)
-WAY = Way(SPEC)
+SETTINGS = SearchSettings(SPEC)
 VECTOR = np.ones(4, np.float32)
 FORM = SearchForm(query="red", top_k=1, conditions=(), rerank=None, hybrid=None, model="active")
 
@@ -78,13 +78,13 @@ async def test_a_store_that_is_too_slow_is_answered_for_and_well_again_later(tol
     searcher = Searcher(threads=1, queued=4, seconds=0.05)
     told.gate.clear()
     with pytest.raises(Refused, match=r"c_told: the store did not answer within 0\.05 s") as refused:
-        await searcher.search(told, WAY, VECTOR, FORM, 1)
+        await searcher.search(told, SETTINGS, VECTOR, FORM, 1)
     assert (refused.value.status, refused.value.code) == (503, "index_unavailable")
     assert refused.value.retry_after
     told.gate.set()
     while True:
         try:
-            assert [h.id for h in await searcher.search(told, WAY, VECTOR, FORM, 1)] == ["d1"]
+            assert [h.id for h in await searcher.search(told, SETTINGS, VECTOR, FORM, 1)] == ["d1"]
             break
         except Refused:
             await asyncio.sleep(0.01)
@@ -94,15 +94,15 @@ async def test_a_store_that_is_too_slow_is_answered_for_and_well_again_later(tol
 async def test_more_searches_than_may_wait_are_refused_and_none_of_the_others_is_lost(told: Told) -> None:
     searcher = Searcher(threads=2, queued=3, seconds=20)
     told.gate.clear()
-    accepted = [asyncio.create_task(searcher.search(told, WAY, VECTOR, FORM, 1)) for _ in range(5)]
+    accepted = [asyncio.create_task(searcher.search(told, SETTINGS, VECTOR, FORM, 1)) for _ in range(5)]
     await asyncio.sleep(0)
     with pytest.raises(Refused, match="5 searches wait") as refused:
-        await searcher.search(told, WAY, VECTOR, FORM, 1)
+        await searcher.search(told, SETTINGS, VECTOR, FORM, 1)
     assert (refused.value.status, refused.value.code) == (429, "queue_full")
     told.gate.set()
     assert [[h.id for h in await one] for one in accepted] == [["d1"]] * 5
     assert told.searches == 5
-    assert [h.id for h in await searcher.search(told, WAY, VECTOR, FORM, 1)] == ["d1"]
+    assert [h.id for h in await searcher.search(told, SETTINGS, VECTOR, FORM, 1)] == ["d1"]
     searcher.close()
 
 
@@ -112,9 +112,9 @@ async def test_searches_that_were_given_up_count_until_their_thread_is_free(told
     told.gate.clear()
     for _ in range(2):
         with pytest.raises(Refused, match="did not answer"):
-            await searcher.search(told, WAY, VECTOR, FORM, 1)
+            await searcher.search(told, SETTINGS, VECTOR, FORM, 1)
     with pytest.raises(Refused) as refused:
-        await searcher.search(told, WAY, VECTOR, FORM, 1)
+        await searcher.search(told, SETTINGS, VECTOR, FORM, 1)
     assert refused.value.status == 429
     searcher.close()
 
@@ -124,7 +124,7 @@ async def test_a_store_that_is_away_is_named(told: Told, problem: Exception) -> 
     searcher = Searcher(threads=1, queued=1, seconds=20)
     told.problem = problem
     with pytest.raises(Refused, match=str(problem)) as refused:
-        await searcher.search(told, WAY, VECTOR, FORM, 1)
+        await searcher.search(told, SETTINGS, VECTOR, FORM, 1)
     assert (refused.value.status, refused.value.code) == (503, "index_unavailable")
     searcher.close()
 
@@ -133,12 +133,12 @@ async def test_a_bug_in_a_store_is_no_refusal(told: Told) -> None:
     searcher = Searcher(threads=1, queued=1, seconds=20)
     told.problem = ZeroDivisionError("bug")
     with pytest.raises(ZeroDivisionError):
-        await searcher.search(told, WAY, VECTOR, FORM, 1)
+        await searcher.search(told, SETTINGS, VECTOR, FORM, 1)
     searcher.close()
 
 
 class TwoSides(Told):
-    """Vectors find d1 before d2, words the other way round."""
+    """Vectors find d1 before d2, words the other settings round."""
 
     def dense(self, vector: Floats, k: int, conditions: Sequence[Condition] = ()) -> list[Hit]:
         return [Hit("d1", 0.9), Hit("d2", 0.5)][:k]
@@ -161,9 +161,9 @@ async def test_a_version_brings_the_weight_of_its_vectors(
     hybrid: bool, asked: bool | None, weight: float, first: str
 ) -> None:
     searcher = Searcher(threads=1, queued=1, seconds=20)
-    way = Way(SPEC.model_copy(update={"hybrid": hybrid}), Fusion(dense_weight=weight))
+    settings = SearchSettings(SPEC.model_copy(update={"hybrid": hybrid}), Fusion(dense_weight=weight))
     form = replace(FORM, hybrid=asked)
-    assert [h.id for h in await searcher.search(TwoSides(), way, VECTOR, form, 1)] == [first]
+    assert [h.id for h in await searcher.search(TwoSides(), settings, VECTOR, form, 1)] == [first]
     searcher.close()
 
 

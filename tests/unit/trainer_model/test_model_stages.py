@@ -240,15 +240,14 @@ def test_sigterm_inside_the_exporter_asks_for_another_attempt(
 def test_the_artifact_says_how_much_its_vectors_weigh_in_a_hybrid_search(
     make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from attune_trainer.evaluate.hybrid import WEIGHTS
-    from attune_trainer.train import fusing
+    from attune_trainer.train import search_weights
 
-    monkeypatch.setattr(fusing, "FEWEST", 12)  # as many as the snapshot has
+    monkeypatch.setattr(search_weights, "FEWEST", 12)  # as many as the snapshot has
     result = go(make_spec(Stage.TRAIN)).result
     assert result.model is not None
     assert result.model.training is not None
     weight = result.model.training.dense_weight
-    assert weight in WEIGHTS
+    assert weight in search_weights.DENSE_WEIGHTS
     assert manifest.read(Path(result.model.uri)).dense_weight == weight
 
 

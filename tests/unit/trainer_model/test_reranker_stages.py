@@ -309,10 +309,10 @@ def test_the_loss_of_lists_is_the_mean_cross_entropy_of_each_answer_among_its_ow
 def test_the_artifact_says_how_much_it_counts_beside_the_search_and_the_evaluation_heeds_it(
     tmp_path: Path, cross: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from attune_trainer.train import blending
+    from attune_trainer.train import search_weights
 
-    monkeypatch.setattr(blending, "FEWEST", 12)  # as many as the snapshot has
-    monkeypatch.setattr(blending, "WEIGHTS", (0.01,))
+    monkeypatch.setattr(search_weights, "FEWEST", 12)  # as many as the snapshot has
+    monkeypatch.setattr(search_weights, "RERANK_WEIGHTS", (0.01,))
     first = _embedding(tmp_path / "first")
     result = done(make_spec(tmp_path, cross, Stage.TRAIN, spec_first_stage=first)).result
     assert result.model is not None, result.message

@@ -1,8 +1,11 @@
 """Which mean of base and tuned weights is kept."""
 
+import pytest
 import torch
 
-from attune_trainer.train.merge import Looks, Tried, chosen, keep_best_mean, mixed
+from attune_trainer.errors import BadConfig
+from attune_trainer.train.merge import SHARES, Looks, Tried, chosen, keep_best_mean, mixed
+from attune_trainer.train.proof import refuse_another_model
 
 
 def test_a_mean_lies_between_both_models_and_new_parts_are_the_tuned_ones():
@@ -34,3 +37,21 @@ def test_the_model_is_left_with_the_weights_that_were_chosen():
     best = keep_best_mean(model, base, Looks(lambda: 1 - abs(float(model.weight.detach()) - 0.8)))
     assert best.share == 0.8
     assert abs(float(model.weight.detach()) - 0.8) < 1e-6
+
+
+def test_tuned_weights_that_score_otherwise_than_they_did_are_another_model():
+    model = torch.nn.Linear(1, 1, bias=False)
+    kept = keep_best_mean(model, {"weight": torch.tensor([[0.0]])}, Looks(lambda: 0.41))
+    refuse_another_model(0.42, kept.of_tuned, "the model in memory has")
+    refuse_another_model(None, kept.of_tuned, "the model in memory has")
+    with pytest.raises(
+        BadConfig, match=r"the model in memory has nDCG@10 0\.4100 .* had 0\.5000 .* precision fp32"
+    ) as refused:
+        refuse_another_model(0.5, kept.of_tuned, "the model in memory has")
+    assert refused.value.reason == "ExportDiffers"
+
+
+def test_each_mean_is_told_when_it_was_tried():
+    told = []
+    keep_best_mean(torch.nn.Linear(1, 1), {}, Looks(lambda: 0.5), lambda: told.append(1))
+    assert len(told) == len(SHARES)

@@ -7,8 +7,8 @@ from pathlib import Path
 from attune.contract import EvaluationConfig
 from attune_retrieval.artifact import open_verified
 from attune_retrieval.encoding import Encoder
-from attune_retrieval.index.fusion import DEFAULT
 from attune_retrieval.manifest import Manifest
+from attune_retrieval.weighing import fusion_of
 from attune_trainer.data.bm25 import Bm25
 from attune_trainer.evaluate.comparison import Comparison
 from attune_trainer.evaluate.heldout import HeldOut
@@ -42,11 +42,6 @@ class Candidate:
         """Whether this is the untouched base model itself, so that it need not be measured twice."""
         return self.manifest.source == "import" and self.manifest.base_model == base
 
-    @property
-    def dense_weight(self) -> float:
-        """Share of its scores where a search fuses them with those of BM25."""
-        return self.manifest.dense_weight or DEFAULT.dense_weight
-
     def same_model(self, other: "Candidate") -> bool:
         """Whether both rank alike. Versions of one space may differ in how they read queries (method queryOnly, an adapter)."""
         mine, theirs = self.manifest, other.manifest
@@ -61,7 +56,7 @@ def _weights(manifest: Manifest) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Measurements:
     """What was measured on one set; `hybrid`: the candidate's vectors fused with BM25."""
 
     candidate: Measured
@@ -85,12 +80,12 @@ class Contenders:
         known = [one for one in (self.candidate, self.active) if one is not None and one.is_import_of(self.base_name)]
         return known[0].encoder if known else self.base()
 
-    def on(self, held_out: HeldOut, *, k: int, report: Parts) -> "Found":
+    def on(self, held_out: HeldOut, *, k: int, report: Parts) -> Measurements:
         """Candidate, active version and base model on a set; who is the same model is measured once."""
-        weight = self.candidate.dense_weight
+        weight = fusion_of(self.candidate.manifest).dense_weight
         candidate, hybrid = measure_with_words(self.candidate.encoder, held_out, weight, k=k, advance=report(5, 40))
         active = self._active(candidate, held_out, k, report(40, 65))
-        return Found(candidate, active, self._base(candidate, active, held_out, k, report(65, 98)), hybrid)
+        return Measurements(candidate, active, self._base(candidate, active, held_out, k, report(65, 98)), hybrid)
 
     def _active(self, candidate: Measured, held_out: HeldOut, k: int, advance: Advance) -> Measured | None:
         if self.active is None:

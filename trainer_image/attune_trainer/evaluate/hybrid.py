@@ -1,4 +1,4 @@
-"""The fused search of a held-out set, as serving does it: BM25 and vectors, by weighted z-scores. Called by measure and train.
+"""The fused search of a held-out set, as serving does it: BM25 and vectors by z-scores. Called by `measure` and `train.search_weights`.
 
 The BM25 here is the trainer's own, in memory; a store's differs in how it cuts words, not in kind.
 """
@@ -13,13 +13,9 @@ from attune_retrieval.encoding import Vectors
 from attune_retrieval.index.fusion import DEFAULT, weighted_z_scores
 from attune_trainer.data.bm25 import Bm25
 from attune_trainer.evaluate.heldout import HeldOut
-from attune_trainer.evaluate.ranking import TopK, ndcg
+from attune_trainer.evaluate.ranking import TopK
 
 DEPTH = DEFAULT.depth
-WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Tried shares of the dense score. Neither side is ever left out: names and numbers that no model has seen are found by words."""
-WORTH = 0.001
-"""Of weights whose nDCG@10 is as close as this the one nearest to an even half is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +68,3 @@ class BothRankings:
 def rankings(found: Sequence[Candidates], held_out: HeldOut, weight: float, k: int) -> list[list[str]]:
     """Document ids of every query, best first."""
     return [[held_out.documents[position] for position in one.ranked(weight, k)] for one in found]
-
-
-def best_weight(found: Sequence[Candidates], held_out: HeldOut) -> float:
-    """The share of the dense score with the highest mean nDCG@10; of those that are as good, the one nearest to a half."""
-    scores = {weight: _mean_ndcg(rankings(found, held_out, weight, 10), held_out) for weight in WEIGHTS}
-    good_enough = max(scores.values()) - WORTH
-    return min((w for w, score in scores.items() if score >= good_enough), key=lambda w: (abs(w - 0.5), w))
-
-
-def _mean_ndcg(ranked: list[list[str]], held_out: HeldOut) -> float:
-    grades = (held_out.grades[query] for query in held_out.queries)
-    return float(np.mean([ndcg(row, judged) for row, judged in zip(ranked, grades, strict=True)]))

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from attune.contract import EvaluationConfig
-from attune_retrieval.blending import ALONE, blended
 from attune_retrieval.encoding import Encoder
 from attune_retrieval.reranking import OnnxReranker
+from attune_retrieval.weighing import ALONE, blended
 from attune_trainer.data.bm25 import Bm25
 from attune_trainer.evaluate.compare import Advance, Parts, measure_bm25
 from attune_trainer.evaluate.comparison import Comparison

@@ -20,11 +20,16 @@ def prove(metrics: TrainingMetrics, look: Callable[[], Score]) -> float | None:
     if expected is None:
         return None
     found = look().ndcg
-    if not abs(found - expected) <= TOLERANCE:
+    refuse_another_model(expected, found, "the exported files have")
+    return found
+
+
+def refuse_another_model(expected: float | None, found: float, who: str) -> None:
+    """BadConfig (ExportDiffers) where `found` is not the score of the weights that were kept; `who` begins the sentence."""
+    if expected is not None and not abs(found - expected) <= TOLERANCE:
         raise BadConfig(
-            f"the exported files have nDCG@10 {found:.4f} on the validation set, the weights that were kept had {expected:.4f} "
+            f"{who} nDCG@10 {found:.4f} on the validation set, the weights that were kept had {expected:.4f} "
             f"(at most {TOLERANCE:g} apart is rounding): they are not the same model, so nothing was published. Use another base "
             "model, or precision fp32.",
             reason="ExportDiffers",
         )
-    return found

@@ -287,7 +287,7 @@ class Watch(TrainerCallback):
         done = sum(len(batch.rows) for batch in self.plan.batches[self.first_step : step])
         steps_per_second = (step - self.first_step) / elapsed
         self.around.reporter.update(
-            5 + 85 * step / self.plan.steps,
+            5 + 75 * step / self.plan.steps,
             epoch=self.plan.epochs_at(step),
             step=step,
             loss=self.memory.loss,

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attune_retrieval.blending import blended
+from attune_retrieval.weighing import blended
 from attune_trainer.evaluate.heldout import HeldOut
-from attune_trainer.train.blending import Scored, best_weight, rerank_weight
+from attune_trainer.train.search_weights import RERANK_WEIGHTS, Scored, best_weight, mean_ndcg, rerank_weight
 
-COUNT = 40
+COUNT = 60
 SET = HeldOut(
     tuple(f"d{n:02}" for n in range(COUNT)),
     tuple(f"word{n} text" for n in range(COUNT)),
@@ -43,18 +43,23 @@ def test_near_certainty_still_differs() -> None:
     assert np.isfinite(blended([0.1, 0.2], [0.0, 1.0], 0.5)).all()
 
 
-def scored(*, search_tells: bool, reranker_tells: bool) -> dict[str, Scored]:
+def scored(*, search_tells: bool, reranker_tells: bool) -> list[Scored]:
     """20 candidates a query; who tells gives the right one the best score, else chance decides."""
     rng = np.random.default_rng(5)
-    made = {}
-    for query, grades in SET.grades.items():
+    made = []
+    for grades in SET.grades.values():
         (right,) = grades
         names = [right, *[d for d in SET.documents if d != right][:19]]
         first, relevance = rng.uniform(0, 0.9, 20), rng.uniform(0.1, 0.8, 20)
         first[0] = 1.0 if search_tells else first[0]
         relevance[0] = 0.95 if reranker_tells else relevance[0]
-        made[query] = Scored(tuple(names), tuple(first), tuple(relevance))
+        made.append(Scored(tuple(names), tuple(first), tuple(relevance)))
     return made
+
+
+def test_the_best_weight_wins_and_of_those_as_good_the_one_nearest_to_a_half() -> None:
+    assert best_weight({0.2: 0.70, 0.5: 0.72, 0.9: 0.74}) == 0.9
+    assert best_weight({0.2: 0.7405, 0.6: 0.7399, 0.9: 0.7400}) == 0.6
 
 
 @pytest.mark.parametrize(
@@ -62,7 +67,8 @@ def scored(*, search_tells: bool, reranker_tells: bool) -> dict[str, Scored]:
     [(True, False, 0.1, 0.4), (False, True, 0.6, 1.0), (True, True, 0.5, 0.5)],
 )
 def test_who_is_right_gets_the_weight(search_tells: bool, reranker_tells: bool, low: float, high: float) -> None:
-    weight = best_weight(scored(search_tells=search_tells, reranker_tells=reranker_tells), SET)
+    found = scored(search_tells=search_tells, reranker_tells=reranker_tells)
+    weight = best_weight({w: mean_ndcg([one.ranked(w) for one in found], SET) for w in RERANK_WEIGHTS})
     assert low <= weight <= high
 
 
@@ -82,7 +88,7 @@ def test_it_is_found_on_the_candidates_of_the_search_itself() -> None:
 
 
 def test_too_few_queries_tell_nothing() -> None:
-    few = HeldOut(SET.documents, SET.texts, dict(list(SET.queries.items())[:29]), SET.grades)
+    few = HeldOut(SET.documents, SET.texts, dict(list(SET.queries.items())[:49]), SET.grades)
     assert rerank_weight(lambda pairs: [0.5] * len(pairs), None, few, lambda: None) is None
     assert rerank_weight(lambda pairs: [0.5] * len(pairs), None, None, lambda: None) is None
 

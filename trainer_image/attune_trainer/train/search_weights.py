@@ -1,0 +1,93 @@
+"""After training: how much a version should count in a search, as its validation set tells. Called by the train stages.
+
+Of an embedding model: its vectors beside words (BM25). A tuned model may be much better than BM25 or about as good, so that one share
+for all would take from one what the other gains. Of a reranker: its relevance beside the scores of the search that found the
+candidates. A version carries its share in its manifest.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from attune_retrieval.encoding import Encoder, Vectors
+from attune_retrieval.weighing import ALONE, blended
+from attune_trainer.evaluate.heldout import HeldOut
+from attune_trainer.evaluate.hybrid import BothRankings, rankings
+from attune_trainer.evaluate.ranking import ndcg
+from attune_trainer.evaluate.reranking import Candidates, first_stage
+
+DENSE_WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Tried shares of the vectors. Neither side is ever left out: names and numbers that no model has seen are found by words."""
+RERANK_WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, ALONE)
+RERANKED_QUERIES, RERANKED_DEPTH = 120, 20
+"""Validation queries, and candidates of each, that a reranker is tried on: some thousand pairs."""
+FEWEST = 50
+"""With fewer validation queries the best weight is chance, and the default stays."""
+WORTH = 0.001
+"""Of weights whose nDCG@10 is as close as this the one nearest to an even half is kept."""
+
+Relevance = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
+"""(query, text) pairs to relevance in 0..1."""
+
+
+def best_weight(ndcg_by_weight: Mapping[float, float]) -> float:
+    """The weight with the highest nDCG@10; of those that are as good, the one nearest to a half."""
+    good_enough = max(ndcg_by_weight.values()) - WORTH
+    return min((w for w, score in ndcg_by_weight.items() if score >= good_enough), key=lambda w: (abs(w - 0.5), w))
+
+
+def dense_weight(queries: Vectors, documents: Vectors, held_out: HeldOut) -> float | None:
+    """The share of the vectors' scores that finds most on the validation set; None where there are too few queries to tell.
+
+    Unit vectors, in the order of `held_out`: (queries x dimensions), (documents x dimensions).
+    """
+    if len(held_out.queries) < FEWEST:
+        return None
+    search = BothRankings(queries, held_out)
+    search.add(documents, 0)
+    found = search.candidates()
+    return best_weight({w: mean_ndcg(rankings(found, held_out, w, 10), held_out) for w in DENSE_WEIGHTS})
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A query's candidates, by name, with the scores of the search and the reranker's."""
+
+    names: tuple[str, ...]
+    first: tuple[float, ...]
+    relevance: tuple[float, ...]
+
+    def ranked(self, weight: float) -> list[str]:
+        order = np.argsort(-blended(self.first, self.relevance, weight), kind="stable")
+        return [self.names[n] for n in order]
+
+
+def rerank_weight(
+    relevance: Relevance, first: Encoder | None, held_out: HeldOut | None, check: Callable[[], None]
+) -> float | None:
+    """The reranker's share that finds most on the validation set; None where there are too few queries to tell.
+
+    Tried on the candidates of the search itself: mined negatives would not do, the search ranks them right by definition.
+    `first` None: BM25 is the search.
+    """
+    if held_out is None or len(held_out.queries) < FEWEST:
+        return None
+    asked = replace(held_out, queries=dict(list(held_out.queries.items())[:RERANKED_QUERIES]))
+    scored = []
+    found = first_stage(first, asked, lambda _: check(), depth=RERANKED_DEPTH)
+    for text, candidates in zip(asked.queries.values(), found, strict=True):
+        check()
+        scored.append(_scored(text, candidates, asked, relevance))
+    return best_weight({w: mean_ndcg([one.ranked(w) for one in scored], asked) for w in RERANK_WEIGHTS})
+
+
+def mean_ndcg(ranked: Sequence[Sequence[str]], held_out: HeldOut) -> float:
+    """Mean nDCG@10 of rankings in the order of `held_out.queries`."""
+    grades = (held_out.grades[query] for query in held_out.queries)
+    return float(np.mean([ndcg(row, judged) for row, judged in zip(ranked, grades, strict=True)]))
+
+
+def _scored(text: str, found: Candidates, asked: HeldOut, relevance: Relevance) -> Scored:
+    given = relevance([(text, asked.texts[p]) for p in found.positions]) if found.positions else []
+    return Scored(tuple(asked.documents[p] for p in found.positions), found.scores, tuple(map(float, given)))
