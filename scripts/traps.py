@@ -1,0 +1,79 @@
+"""Takes each rule of the training stage away and runs the tests that guard it: at least one must fail.
+
+Run by hand, `.venv/bin/python scripts/traps.py [PART OF A NAME ...]`: up to a few minutes a rule. The rules are in traps.toml. One
+is taken away in a copy of `trainer_image`; the checkout is not touched. Exits with 1 where tests pass without a rule. That each rule is
+still where traps.toml says is a test of its own (tests/unit/repo/test_trap_rules.py).
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "trainer_image"
+
+
+@dataclass(frozen=True)
+class Trap:
+    """A rule: the text that is it, what stands there when it is gone, and the tests that must notice."""
+
+    name: str
+    file: str
+    rule: str
+    without: str
+    tests: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        return Path("attune_trainer") / self.file
+
+    def taken_away(self, source: str) -> str:
+        """The file without the rule. Raises ValueError where the rule is not there exactly once."""
+        if (count := source.count(self.rule)) != 1:
+            raise ValueError(f"{self.name}: {self.rule!r} is {count} times in {self.file}; correct scripts/traps.toml")
+        return source.replace(self.rule, self.without)
+
+
+def traps() -> list[Trap]:
+    """All of traps.toml."""
+    listed = tomllib.loads((ROOT / "scripts" / "traps.toml").read_text(encoding="utf-8"))["trap"]
+    return [Trap(**{**row, "tests": tuple(row["tests"])}) for row in listed]
+
+
+def first_failure(trap: Trap) -> str | None:
+    """Which test fails without the rule; None: none does."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "trainer_image"
+        shutil.copytree(SOURCE, copy)
+        file = copy / trap.path
+        file.write_text(trap.taken_away(file.read_text(encoding="utf-8")), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "2", "--timeout", "120", *trap.tests]
+        told = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(copy)}, capture_output=True, text=True, check=False
+        )
+    if told.returncode == 0:
+        return None
+    found = re.search(r"^(?:FAILED|ERROR) (\S+)", told.stdout, re.MULTILINE)
+    return found.group(1) if found else f"pytest ended with {told.returncode}: {told.stdout[-500:]}{told.stderr[-500:]}"
+
+
+def main(parts: list[str]) -> int:
+    chosen = [trap for trap in traps() if not parts or any(part in trap.name for part in parts)]
+    unguarded = 0
+    for trap in chosen:
+        failure = first_failure(trap)
+        unguarded += failure is None
+        sys.stdout.write(f"{'NOT GUARDED' if failure is None else 'guarded'}: {trap.name}: {failure or trap.tests}\n")
+        sys.stdout.flush()
+    sys.stdout.write(f"{len(chosen) - unguarded} of {len(chosen)} rules are guarded\n")
+    return 1 if unguarded else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
