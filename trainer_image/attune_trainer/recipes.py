@@ -1,7 +1,7 @@
 """What `attune-trainer run` does where it is not told: settings that fit the machine. Called by the CLI.
 
 The API's defaults (three epochs, 512 tokens) are for GPUs; on two cores they would take a day. The recipes for CPUs are the ones
-that benchmarks/quality.py measures: a high rate, 128 tokens, four mined negatives; with matrix units (bf16) larger batches and two epochs.
+that benchmarks/quality.py measures: a high rate, 128 tokens, four mined negatives; with bf16 instructions larger batches and two epochs.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from attune.contract import HardNegatives, TrainingConfig
 
 CPU: dict[str, Any] = {"epochs": 1, "learning_rate": 1e-4, "max_sequence_length": 128}
-MATRIX_CPU: dict[str, Any] = CPU | {"epochs": 2, "batch_size": 64}
+BF16_CPU: dict[str, Any] = CPU | {"epochs": 2, "batch_size": 64}
 
 
 def chosen(
@@ -41,4 +41,4 @@ def of_this_machine() -> dict[str, Any]:
 
     if torch.cuda.is_available():
         return {}
-    return MATRIX_CPU if has_bf16() else CPU
+    return BF16_CPU if has_bf16() else CPU
