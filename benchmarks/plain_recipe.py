@@ -26,6 +26,7 @@ class Plain:
 
 def trainer(plain: Plain, pairs: Sequence[tuple[str, str]], scratch: str, **more: Any) -> Any:
     """A SentenceTransformerTrainer over (query, document) pairs; `more` goes into its arguments."""
+    import torch
     from datasets import Dataset  # type: ignore[import-untyped]
     from sentence_transformers import (
         SentenceTransformer,
@@ -41,6 +42,7 @@ def trainer(plain: Plain, pairs: Sequence[tuple[str, str]], scratch: str, **more
         per_device_train_batch_size=plain.batch_size,
         learning_rate=plain.learning_rate,
         bf16=plain.precision == "bf16",
+        use_cpu=not torch.cuda.is_available(),  # or bf16 is refused
         seed=plain.seed,
         save_strategy="no",
         logging_strategy="no",
