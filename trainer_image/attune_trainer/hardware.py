@@ -5,7 +5,8 @@ benchmarks/training_speed.py measures what it brings. Exports and the numbers of
 
 import contextlib
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attune.contract import TrainingConfig
@@ -61,14 +62,18 @@ def mixed(precision: Precision, model: "Module") -> Iterator[None]:
 @contextlib.contextmanager
 def suited(model: Any, precision: Precision) -> Iterator[None]:
     """The model as it trains fastest here: on CPUs in bf16 attention as plain matrix products, because the fused kernel's backward
-    pass takes 40% of a step there; and pooling in float32, because a mean of hundreds of bf16 numbers loses what training is about."""
+    pass takes 40% of a step there; and pooling and scoring heads in float32, because a mean of hundreds of bf16 numbers, or a score of three
+    digits, loses what training is about."""
     import torch
 
     inner = getattr(model[0], "auto_model", None)
     before = getattr(getattr(inner, "config", None), "_attn_implementation", None)
     plain = precision == "bf16" and not torch.cuda.is_available() and before == "sdpa"
     hooks = [model[0].register_forward_hook(_in_float32)] if precision != "fp32" else []
+    heads = _heads(inner) if precision != "fp32" and inner is not None else []
     try:
+        for head in heads:
+            head.forward = partial(_whole, type(head).forward, head)
         if plain and inner is not None:
             inner.set_attn_implementation("eager")
         yield
@@ -77,6 +82,24 @@ def suited(model: Any, precision: Precision) -> Iterator[None]:
             inner.set_attn_implementation(before)
         for hook in hooks:
             hook.remove()
+        for head in heads:
+            del head.forward
+
+
+def _heads(inner: "Module") -> list[Any]:
+    """Linear layers that are in none of the numbered blocks: a few products a text, pooler and scoring head."""
+    import torch
+
+    named = inner.named_modules()
+    return [m for name, m in named if isinstance(m, torch.nn.Linear) and not any(p.isdigit() for p in name.split("."))]
+
+
+def _whole(forward: Callable[[Any, Any], Any], layer: Any, values: Any) -> Any:
+    """The layer's own product, in float32 whatever is around it."""
+    import torch
+
+    with torch.autocast(values.device.type, enabled=False):
+        return forward(layer, values.float())
 
 
 def _in_float32(_module: Any, _inputs: Any, found: Any) -> Any:
@@ -110,12 +133,3 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         mallopt(_M_MMAP_THRESHOLD, 2**30)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def of_reranker(config: TrainingConfig) -> TrainingConfig:
-    """`auto` is float32 for rerankers on CPUs: trained in bf16 there, a small one did not learn to tell near scores apart."""
-    import torch
-
-    if config.precision != "auto" or torch.cuda.is_available():
-        return config
-    return config.model_copy(update={"precision": "fp32"})

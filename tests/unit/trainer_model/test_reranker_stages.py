@@ -21,6 +21,8 @@ from attune.contract import (
     TrainingConfig,
 )
 from attune_retrieval.artifact import open_verified
+from attune_trainer import cross_encoder
+from attune_trainer.hardware import mixed, suited
 from attune_trainer.running import Ended, run
 from attune_trainer.signals import Termination
 from attune_trainer.train.examples import Example, examples, plan_examples, plan_lists, positive_weight
@@ -36,6 +38,9 @@ def cross(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_spec(folder: Path, base: Path, stage: Stage, **changes: Any) -> StageSpec:
     of_spec = {key.removeprefix("spec_"): changes.pop(key) for key in list(changes) if key.startswith("spec_")}
     config = {"base_model": str(base), "epochs": 80, "batch_size": 32, "learning_rate": 2e-3, "max_sequence_length": 32}
+    config |= {
+        "precision": "fp32"
+    }  # what a few hundred steps of a tiny model come to depends on each digit; so on no machine's own
     known: dict[str, Any] = {
         "stage": stage,
         "type": ModelType.RERANKER,
@@ -77,6 +82,33 @@ def test_training_makes_a_verified_artifact_that_has_learnt(trained: tuple[Path,
     assert right.mean() > wrong.mean() + 0.2
     assert ((right >= 0) & (right <= 1)).all()
     assert (result.model.training.validation_ndcg_at10 or 0) > 0.5
+
+
+def test_in_bf16_the_layers_compute_in_it_and_the_scoring_head_does_not(cross: Path) -> None:
+    import torch
+
+    model = cross_encoder.load(cross, max_length=32)
+    bert = model[0].auto_model
+    computed: dict[str, torch.dtype] = {}
+    for name, layer in bert.named_modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.register_forward_hook(lambda _layer, _given, made, name=name: computed.update({name: made.dtype}))
+    with suited(model, "bf16"), mixed("bf16", model):
+        model(model.preprocess([("a query", "a text")]))
+    assert {dtype for name, dtype in computed.items() if ".layer." in name} == {torch.bfloat16}
+    assert {dtype for name, dtype in computed.items() if ".layer." not in name} == {torch.float32}
+    assert not any("forward" in vars(layer) for layer in bert.modules())
+
+
+def test_a_reranker_learns_in_bf16_as_in_float32(
+    trained: tuple[Path, StageResult], tmp_path: Path, cross: Path
+) -> None:
+    in_bf16 = done(make_spec(tmp_path, cross, Stage.TRAIN, precision="bf16")).result.model
+    in_float32 = trained[1].model
+    assert in_bf16 is not None
+    assert in_float32 is not None
+    assert in_bf16.training.loss == pytest.approx(in_float32.training.loss, rel=0.1)
+    assert in_bf16.training.validation_ndcg_at10 == pytest.approx(in_float32.training.validation_ndcg_at10, abs=0.1)
 
 
 def test_evaluation_orders_the_candidates_of_the_first_stage(

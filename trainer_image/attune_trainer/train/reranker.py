@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from attune.contract import ModelType, TrainingConfig, TrainingMetrics
 from attune_trainer import cross_encoder
 from attune_trainer.errors import BadConfig, InsufficientData
-from attune_trainer.hardware import of_reranker
 from attune_trainer.train.arguments import run_watched, training_arguments
 from attune_trainer.train.examples import Example, examples, plan_examples, plan_lists
 from attune_trainer.train.lora import add_adapters, merge_adapters
@@ -57,7 +56,6 @@ def train_reranker(
 ) -> TrainedReranker:
     """Train `base` on the snapshot. Raises Interrupted after SIGTERM, once a checkpoint is published."""
     refuse_unsupported_reranking(config)
-    config = of_reranker(config)
     pairs = read_pairs(snapshot / "train.jsonl")
     if len(pairs) < MIN_PAIRS:
         raise InsufficientData(f"{len(pairs)} training pairs are too few to train on; at least {MIN_PAIRS} are needed.")
