@@ -201,7 +201,8 @@ TimeZone = Annotated[
     Field(min_length=1, max_length=64),
     Rules(
         Rule(
-            "self != 'Local' && timestamp('2026-01-01T00:00:00Z').getHours(self) >= 0",
+            "self != 'Local' && self.matches('^[A-Za-z][A-Za-z0-9._+/-]*$') && "
+            "timestamp('2026-01-01T00:00:00Z').getHours(self) >= 0",
             "use a name of the IANA time zone database, such as UTC, Europe/Berlin or America/New_York",
         )
     ),

@@ -1,4 +1,4 @@
-"""What is new since the snapshot that was last trained on."""
+"""What is new since the snapshot that was last trained on, and what becomes of snapshots that nothing refers to."""
 
 import shutil
 from pathlib import Path
@@ -65,3 +65,31 @@ def test_where_the_earlier_snapshot_is_gone_or_damaged_nobody_knows(articles, js
     assert summary.examples > 0
     assert "what is new cannot be told" in caplog.text
     shutil.rmtree(folder.parent)
+
+
+def superseding(asked, old):
+    return asked.model_copy(update={"superseded": ArtifactRef(name="dataset", uri=old.uri, digest=old.digest)})
+
+
+def test_a_snapshot_that_nothing_refers_to_is_deleted_once_the_next_one_is_published(articles, jsonl, spec, no_encoder):
+    def run(asked):
+        return prepare(asked, encode_factory=no_encoder, report=lambda _: None)
+
+    first = run(spec(jsonl(articles(60))))
+    folder = Path(first.uri.removeprefix("file://"))
+    again = run(superseding(spec(jsonl(articles(60))), first))
+    assert again.digest == first.digest
+    assert folder.is_dir(), "the same data is the same snapshot, which is not in its own way"
+    more = run(superseding(spec(jsonl(articles(80), "more.jsonl")), first))
+    assert more.digest != first.digest
+    assert not folder.exists()
+    assert Path(more.uri.removeprefix("file://")).is_dir()
+
+
+def test_nothing_outside_of_the_snapshots_of_its_retriever_is_deleted(articles, jsonl, spec, no_encoder, tmp_path):
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    asked = spec(jsonl(articles(60)))
+    old = ArtifactRef(name="dataset", uri=f"file://{other}", digest="sha256:0")
+    prepare(asked.model_copy(update={"superseded": old}), encode_factory=no_encoder, report=lambda _: None)
+    assert other.is_dir()
