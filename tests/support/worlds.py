@@ -28,7 +28,7 @@ from attune.telemetry.metrics import Metrics
 from attune.workqueue import Key
 from fake_cluster import Clock, FakeCluster, Killed, Outcome
 
-KINDS = ("Retriever", "ModelVersion", "TrainingJob", "ABTest")
+KINDS = ("Retriever", "ModelVersion", "TrainingJob", "ABTest", "TrainingSchedule")
 
 
 def scripted(spec: StageSpec, attempt: int) -> Outcome:

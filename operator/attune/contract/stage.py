@@ -308,7 +308,8 @@ class StageSpec(Contract):
         None, description="Which run, where prepare is done again and again: each looks at the sources anew."
     )
     superseded: ArtifactRef | None = Field(
-        None, description="An earlier snapshot that nothing refers to; prepare deletes it once another one is published."
+        None,
+        description="An earlier snapshot that nothing refers to; prepare deletes it once another one is published.",
     )
     retire: RetireWork | None = Field(None, description="What the retire stage deletes; needed by retire.")
 

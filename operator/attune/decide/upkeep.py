@@ -108,14 +108,17 @@ def _waiting(current: R, step: Step, run: Run, defaults: Defaults) -> Look[R]:
 
 
 def _create(work: Work[R], run: Run, old: Sequence[SeenJob], defaults: Defaults, now: datetime) -> Look[R]:
-    """The Job of the next attempt; those of earlier runs go."""
+    """The Job of the next attempt; those of earlier runs go, and the ConfigMaps they read."""
     stage = work.job(run.number)
     namespace = stage.spec.owner.namespace
     return Look(
         work.run.model_copy(update={"attempts": started(run, stage.name, now), "message": None, "reason": None}),
         apply=(spec_config_map(stage),),
         create=(job(stage),),
-        delete=tuple(Ref("batch/v1", "Job", namespace, j.name, j.uid) for j in old),
+        delete=(
+            *(Ref("batch/v1", "Job", namespace, j.name, j.uid) for j in old),
+            *(Ref("v1", "ConfigMap", namespace, j.name) for j in old),
+        ),
         requeue_after=defaults.progress_interval,
     )
 
