@@ -17,6 +17,7 @@ STEPS: tuple[Callable[[SeenTrainingSchedule, Draft], Draft], ...] = (
     starting.adopted,
     preparing.adopted,
     preparing.advanced,
+    starting.resolved,  # what waits for its data comes before a preparation that is due again, or it would wait for ever
     preparing.on_time,
     starting.on_time,
     starting.resolved,

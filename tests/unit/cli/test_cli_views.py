@@ -14,12 +14,23 @@ from attune.cli import render, view
 from promotions import V1, V2, V3, ask, world_with
 from worlds import World, training_job
 
-KEYS = {"retriever", "generation", "models", "promoting", "training", "tests", "quarantined", "serving", "problems"}
+KEYS = {
+    "retriever",
+    "generation",
+    "models",
+    "promoting",
+    "training",
+    "tests",
+    "schedules",
+    "quarantined",
+    "serving",
+    "problems",
+}
 MODEL_KEYS = {"active", "since", "previous", "split", "metrics", "improvementPercent", "index", "staged"}
 
 
 def seen(world: World) -> dict[str, Any]:
-    kinds = [world.cluster.all(kind) for kind in ("ModelVersion", "TrainingJob", "ABTest")]
+    kinds = [world.cluster.all(kind) for kind in ("ModelVersion", "TrainingJob", "ABTest", "TrainingSchedule")]
     return view.status_view(world.cluster.find("Retriever"), *kinds)
 
 
