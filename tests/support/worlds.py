@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from attune.api import names
 from attune.context import Context
 from attune.contract import (
     DatasetSummary,
@@ -28,6 +29,7 @@ from attune.telemetry.metrics import Metrics
 from attune.workqueue import Key
 from fake_cluster import Clock, FakeCluster, Killed, Outcome
 
+BEGINNING = datetime(2026, 3, 1, tzinfo=UTC)
 KINDS = ("Retriever", "ModelVersion", "TrainingJob", "ABTest", "TrainingSchedule")
 
 
@@ -150,7 +152,8 @@ def counting(spec: StageSpec, attempt: int) -> Outcome:
     at = spec.run or next(
         (int(part) for part in spec.owner.name.split("-") if len(part) == 12 and part.isdigit()), None
     )
-    total = 1200 if at is None else 1200 + 600 * (at // 10_000 % 100 // 7)
+    week = names.scheduled_time(at) if at is not None else None
+    total = 1200 if week is None else 1200 + 600 * ((week - BEGINNING).days // 7)
     known = int(spec.last_trained.digest.partition(":")[2]) if spec.last_trained and spec.last_trained.digest else 0
     dataset = outcome.result.dataset.model_copy(
         update={
