@@ -19,7 +19,6 @@ from versions import a_retriever, a_version
 MADE = datetime(2026, 3, 15, 12, tzinfo=UTC)
 DEFAULTS = Defaults(trainer_image="attune-trainer:test", finetune_enabled=True)
 UID = "5c4ed01e-0000-4000-8000-000000000000"
-OUTCOME = "behaviour"
 
 
 def a_schedule(**spec: Any) -> TrainingSchedule:

@@ -70,8 +70,9 @@ class TrainingScheduleSpec(ApiModel):
 
 
 class Preparation(StageRun):
-    """One data preparation. Its `run` is its scheduled time, as YYYYMMDDhhmm in UTC."""
+    """One data preparation."""
 
+    run: int = Field(ge=1, description="Its scheduled time, as YYYYMMDDhhmm in UTC.")
     scheduled_for: Time = Field(description="Scheduled time that it was started for.")
     asked: str | None = Field(
         None,

@@ -10,7 +10,9 @@ import pytest
 
 from attune.api import ModelVersion, Phase, Retriever
 from attune.contract import ExitCode
-from schedules import DEFAULTS, MADE, Simulation, a_schedule, an_active_retriever, prepared, with_phase
+from attune.decide.schedule import telling
+from attune.desired.training_schedule import scheduled_for
+from schedules import DEFAULTS, MADE, Simulation, a_schedule, an_active_retriever, failing, prepared, with_phase
 from versions import a_version
 
 WEEKLY = {"training": {"schedule": "0 2 * * 0"}}
@@ -538,3 +540,51 @@ def test_a_schedule_that_is_being_deleted_does_nothing() -> None:
     world.schedule = world.schedule.model_copy(update={"metadata": metadata})
     assert world.look().status is None
     assert world.made == []
+
+
+# ---- what is counted, what is stored
+
+
+@pytest.mark.parametrize(
+    ("given", "spec", "expected"),
+    [
+        ({}, WEEKLY, [("preparation", "Started"), ("training", "Started")]),
+        ({"result": lambda: prepared(1)}, WEEKLY, [("preparation", "Started"), ("training", "TooFewNewPairs")]),
+        (failing(ExitCode.BAD_DATA), WEEKLY, [("preparation", "Started"), ("training", "PreparationFailed")]),
+        (
+            {"text": "2026-03-22T05:00:00Z"},
+            {**WEEKLY, "startingDeadlineSeconds": 60},
+            [("preparation", "Missed"), ("training", "Missed")],
+        ),
+        (
+            {"defaults": replace(DEFAULTS, finetune_enabled=False)},
+            WEEKLY,
+            [("preparation", "FineTuningDisabled"), ("training", "FineTuningDisabled")],
+        ),
+    ],
+)
+def test_metrics_count_what_became_of_each_scheduled_time_once(
+    given: dict[str, Any], spec: dict[str, Any], expected: list[tuple[str, str]]
+) -> None:
+    world = at_first_time(spec=spec, **given)
+    counted = []
+    for _ in range(12):
+        before = world.schedule.status
+        world.look()
+        counted += list(telling.outcomes(before, world.schedule.status))
+        world.work()
+        world.now += timedelta(seconds=10)
+    assert sorted(counted) == expected
+
+
+def test_a_copy_of_a_scheduled_training_job_is_not_taken_for_one() -> None:
+    world = at_first_time()
+    world.settle()
+    (job,) = world.jobs.values()
+    assert scheduled_for(world.schedule, job) == world.schedule.status.last_training
+    copied = job.model_copy(update={"metadata": job.metadata.model_copy(update={"name": "copied"})})
+    assert scheduled_for(world.schedule, copied) is None
+    for text in ("2026-03-22", "yesterday", None):
+        annotations = {"attune.dev/scheduled-for": text} if text else None
+        odd = job.metadata.model_copy(update={"annotations": annotations})
+        assert scheduled_for(world.schedule, job.model_copy(update={"metadata": odd})) is None
