@@ -267,3 +267,17 @@ async def test_a_month_passes_as_it_is_written_and_its_next_time_comes_in_summer
     assert said(world, "TrainingStarted")[1] == "Started"
     assert made(world)["trainings"] == ["202603290100"]
     assert "training of Sun 2026-03-29 03:00 CEST" in said(world, "TrainingStarted")[2]
+
+
+async def test_a_snapshot_that_was_trained_on_stays_and_one_that_was_only_counted_goes() -> None:
+    def told(at: str) -> str | None:
+        config = next(c for c in world.cluster.history if c["metadata"]["name"].startswith(f"weekly-prepare-{at}"))
+        old = StageSpec.from_json(config["data"]["stage.json"]).superseded
+        return old.uri.rpartition("/")[2] if old is not None else None
+
+    world = await scheduled(training={"schedule": "0 2 * * 0", "minNewPairs": 1000})
+    for week in range(4):
+        world.cluster.clock.now = SUNDAY + week * WEEK
+        await world.settle()
+    assert made(world)["trainings"] == ["202603220200", "202604050200"]
+    assert [told(at) for at in made(world)["preparations"]] == [None, None, "3600", None]

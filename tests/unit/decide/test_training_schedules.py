@@ -11,7 +11,8 @@ import pytest
 from attune.api import ModelVersion, Phase, Retriever
 from attune.contract import ExitCode
 from attune.decide.schedule import telling
-from attune.desired.training_schedule import scheduled_for
+from attune.desired.training_schedule import scheduled_for, superseded
+from attune.observation import SeenTrainingSchedule
 from schedules import DEFAULTS, MADE, Simulation, a_schedule, an_active_retriever, failing, prepared, with_phase
 from versions import a_version
 
@@ -532,6 +533,9 @@ def test_the_snapshot_before_goes_unless_something_refers_to_it() -> None:
     newest = world.specs[world.made[-1]]
     assert newest.superseded is not None
     assert newest.superseded.uri == "pvc://store/d1200"
+    seen = SeenTrainingSchedule(world.schedule, DEFAULTS, snapshots=frozenset({"pvc://store/d1300"}))
+    assert superseded(seen) is None
+    assert superseded(replace(seen, snapshots=frozenset())) is not None
 
 
 def test_a_schedule_that_is_being_deleted_does_nothing() -> None:
