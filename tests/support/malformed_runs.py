@@ -201,6 +201,8 @@ SCHEDULES = (
     bad("hours as time zone", S, {"spec.timeZone": "02:00"}, "Europe/Berlin"),
     bad("this machine's time zone", S, {"spec.timeZone": "Local"}, "Europe/Berlin"),
     bad("six fields", S, {"spec.training.schedule": "0 0 2 1 * *"}, "0 0 2 1 * *", "minute hour"),
+    bad("hours backwards", S, {"spec.training.schedule": "0 22-4 * * *"}, "0 22-4", "smaller number first"),
+    bad("days backwards", S, {"spec.dataPreparation.schedule": "0 2 1,20-10/2 * *"}, "20-10", "backwards"),
     bad("the last day", S, {"spec.training.schedule": "0 2 L * *"}, "0 2 L", "minute hour"),
     bad("a deadline of a second", S, {"spec.startingDeadlineSeconds": 1}, "greater than or equal to 10"),
     bad("fewer than no new pairs", S, {"spec.training.minNewPairs": -1}, "greater than or equal to 0"),

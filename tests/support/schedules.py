@@ -95,6 +95,7 @@ class Simulation:
             self.versions,
             self.active,
             others=self.others,
+            snapshots=frozenset(),
         )
         decision = decide_training_schedule(seen, self.now)
         for manifest in (*decision.create, *decision.apply):

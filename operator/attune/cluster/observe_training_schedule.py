@@ -19,7 +19,7 @@ from attune.cluster.observe import (
     versions_of,
 )
 from attune.cluster.protocol import Cluster, Manifest
-from attune.decide.schedule import history, ticks
+from attune.decide.schedule import history, preparing, ticks
 from attune.desired import training_schedule as desired
 from attune.observation import Defaults, SeenTrainingSchedule
 
@@ -40,40 +40,42 @@ async def observe_training_schedule(
     jobs = tuple(job for job in _readable(found, TrainingJob) if _belongs_to(job, schedule))
     seen = SeenTrainingSchedule(schedule, defaults, retriever, stage_jobs, jobs)
     surplus = len(history.ended(seen)) > spec.history_limit
-    if ticks.is_idle(schedule, now) and not surplus and desired.default_of(schedule) is None:
+    idle = ticks.is_idle(schedule, now)
+    if idle and not surplus and desired.default_of(schedule) is None:
         return seen
-    return await _surroundings(cluster, seen)
+    seen = await _with_versions(cluster, seen)
+    return seen if idle or not preparing.may_begin(seen) else await _with_snapshots(cluster, seen)
 
 
-async def _surroundings(cluster: Cluster, seen: SeenTrainingSchedule) -> SeenTrainingSchedule:
-    """Versions, and what else is there of the same Retriever."""
-    spec, namespace = seen.schedule.spec, seen.schedule.metadata.namespace
-    raw, runs, schedules, active, first_stage, base = await asyncio.gather(
-        versions_of(cluster, namespace, spec.retriever),
-        cluster.list(kinds.API_VERSION, "TrainingJob", namespace),
-        read_schedules(cluster, namespace),
+async def _with_versions(cluster: Cluster, seen: SeenTrainingSchedule) -> SeenTrainingSchedule:
+    """The versions and the other schedules of its Retriever."""
+    spec, meta = seen.schedule.spec, seen.schedule.metadata
+    raw, schedules, active, first_stage, base = await asyncio.gather(
+        versions_of(cluster, meta.namespace, spec.retriever),
+        read_schedules(cluster, meta.namespace),
         active_version(cluster, seen.retriever, spec.template.type),
         first_stage_of(cluster, seen.retriever, spec.template.type),
-        read_base_version(cluster, namespace, spec.template.base_model),
+        read_base_version(cluster, meta.namespace, spec.template.base_model),
     )
-    versions = _readable(raw, ModelVersion)
-    others = tuple(
-        s for s in schedules if s.spec.retriever == spec.retriever and s.metadata.uid != seen.schedule.metadata.uid
-    )
-    datasets = [
-        *(version.status.dataset for version in versions),
-        *(run.status.dataset for run in _readable(runs, TrainingJob)),
-        *(schedule.status.dataset for schedule in others),
-    ]
     return replace(
         seen,
-        versions=tuple(v for v in versions if v.metadata.deletion_timestamp is None),
+        versions=tuple(v for v in _readable(raw, ModelVersion) if v.metadata.deletion_timestamp is None),
         active=active,
         first_stage=first_stage,
         base_version=base,
-        others=others,
-        snapshots=frozenset(dataset.uri for dataset in datasets if dataset is not None),
+        others=tuple(s for s in schedules if s.spec.retriever == spec.retriever and s.metadata.uid != meta.uid),
     )
+
+
+async def _with_snapshots(cluster: Cluster, seen: SeenTrainingSchedule) -> SeenTrainingSchedule:
+    """Which snapshots are referred to. Runs that users made have no label of ours, so all of the namespace are read."""
+    runs = await cluster.list(kinds.API_VERSION, "TrainingJob", seen.schedule.metadata.namespace)
+    datasets = [
+        *(version.status.dataset for version in seen.versions),
+        *(run.status.dataset for run in _readable(runs, TrainingJob)),
+        *(schedule.status.dataset for schedule in seen.others),
+    ]
+    return replace(seen, snapshots=frozenset(dataset.uri for dataset in datasets if dataset is not None))
 
 
 async def read_schedules(cluster: Cluster, namespace: str) -> tuple[TrainingSchedule, ...]:

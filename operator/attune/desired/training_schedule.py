@@ -64,7 +64,7 @@ def preparation(seen: SeenTrainingSchedule, retriever: Retriever, run: int, atte
 def superseded(seen: SeenTrainingSchedule) -> ArtifactRef | None:
     """The snapshot that the preparation before made, where nothing else refers to it: it goes once there is another."""
     old = seen.schedule.status.dataset
-    if old is None or old.uri in seen.snapshots:
+    if old is None or seen.snapshots is None or old.uri in seen.snapshots:
         return None
     return ArtifactRef(name="dataset", uri=old.uri, digest=old.digest)
 

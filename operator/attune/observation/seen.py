@@ -133,5 +133,5 @@ class SeenTrainingSchedule:
     base_version: ModelVersion | None = None
     others: tuple[TrainingSchedule, ...] = ()
     """The other schedules of its Retriever."""
-    snapshots: frozenset[str] = frozenset()
-    """Where snapshots lie that versions, runs and other schedules of its Retriever refer to."""
+    snapshots: frozenset[str] | None = None
+    """Where snapshots lie that versions, runs and other schedules of its Retriever refer to; None: not read, as no Job is to be made."""

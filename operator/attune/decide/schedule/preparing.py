@@ -16,7 +16,7 @@ from attune.decide.schedule.draft import DATA, Draft
 from attune.decide.schedule.ticks import PREPARATION
 from attune.decide.schedule.timetable import Timetable
 from attune.desired import training_schedule as desired
-from attune.observation import SeenTrainingSchedule
+from attune.observation import JobState, SeenTrainingSchedule
 
 LOOK_AT_OTHERS = timedelta(seconds=30)
 NEEDS = tuple(check for check in refusals.WAITS if check is not refusals.fine_tuning_disabled)
@@ -27,6 +27,14 @@ def problem_of(seen: SeenTrainingSchedule) -> Problem | None:
     """Why a TrainingJob made now would wait or fail at once; neither data is prepared then, nor one made."""
     run = desired.as_run(seen)
     return refusals.first(NEEDS, run) or refusals.first(refusals.REFUSALS, run)
+
+
+def may_begin(seen: SeenTrainingSchedule) -> bool:
+    """Whether this look may make a Job: none is under way, and nothing is in its way."""
+    live = any(
+        j.stage is Stage.PREPARE and j.state not in {JobState.SUCCEEDED, JobState.FAILED} for j in seen.stage_jobs
+    )
+    return not live and problem_of(seen) is None
 
 
 def adopted(seen: SeenTrainingSchedule, draft: Draft) -> Draft:
