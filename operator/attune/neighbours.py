@@ -1,8 +1,8 @@
 """Which objects to look at again when something happened. A small index that `handlers` fills from the watch streams.
 
 An event concerns its own object, and those whose decisions read it: a stage Job or Pod its owner; a ModelVersion its
-TrainingJob, its Retriever and the tests of that; a TrainingJob its ModelVersion; an ABTest its Retriever and its other
-tests; a Retriever everything that names it.
+TrainingJob, its Retriever and the tests of that; a TrainingJob its ModelVersion and the TrainingSchedule that made it; an ABTest its
+Retriever and its other tests; a TrainingSchedule its Retriever and the other schedules of that; a Retriever everything that names it.
 The index may lag behind or miss an object: then that object's own first event, or the resync, wakes it.
 """
 
@@ -30,7 +30,7 @@ class Neighbours:
         metadata, spec = body["metadata"], body.get("spec") or {}
         key = Key(kind, metadata["namespace"], metadata["name"])
         self._remember(key, body, deleted=deleted)
-        return {key, *self._related(key, spec, body.get("status") or {})}
+        return {key, *_makers(body), *self._related(key, spec, body.get("status") or {})}
 
     def child(self, body: Manifest) -> set[Key]:
         """A Job, Pod or ConfigMap of ours was seen or deleted: its owner, by label or by owner reference."""
@@ -38,11 +38,7 @@ class Neighbours:
         uid = (metadata.get("labels") or {}).get(labels.OWNER_UID)
         if uid in self._by_uid:
             return {self._by_uid[uid]}
-        return {
-            Key(owner["kind"], metadata["namespace"], owner["name"])
-            for owner in metadata.get("ownerReferences") or ()
-            if owner["apiVersion"] == kinds.API_VERSION
-        }
+        return _owners(metadata)
 
     def known(self) -> list[Key]:
         """Every object of ours that is there."""
@@ -55,18 +51,18 @@ class Neighbours:
         if key.kind == "ModelVersion":
             if retriever := spec.get("retriever"):
                 yield Key("Retriever", key.namespace, retriever)
-                yield from self._tests_of(key.namespace, retriever)
+                yield from self._others(key.namespace, retriever, "ABTest")
             if run := (spec.get("source") or {}).get("trainingJob"):
                 yield Key("TrainingJob", key.namespace, run)
-        elif key.kind == "ABTest" and (retriever := spec.get("retriever")):
+        elif key.kind in {"ABTest", "TrainingSchedule"} and (retriever := spec.get("retriever")):
             yield Key("Retriever", key.namespace, retriever)
-            yield from self._tests_of(key.namespace, retriever)
+            yield from self._others(key.namespace, retriever, key.kind)
         elif key.kind == "TrainingJob" and (version := status.get("modelVersion")):
             yield Key("ModelVersion", key.namespace, version)
 
-    def _tests_of(self, namespace: str, retriever: str) -> Iterator[Key]:
-        """Tests of one Retriever wait for each other, and end with the versions they name."""
-        yield from (k for k in self._of_retriever.get((namespace, retriever), ()) if k.kind == "ABTest")
+    def _others(self, namespace: str, retriever: str, kind: str) -> Iterator[Key]:
+        """Tests of one Retriever wait for each other, and end with the versions they name; a default schedule goes for one of a user."""
+        yield from (k for k in self._of_retriever.get((namespace, retriever), ()) if k.kind == kind)
 
     def _remember(self, key: Key, body: Manifest, *, deleted: bool) -> None:
         if key.kind == "Retriever":
@@ -86,6 +82,19 @@ class Neighbours:
             del self._of_retriever[key.namespace, retriever]
 
 
+def _makers(body: Manifest) -> set[Key]:
+    """The schedule that made a TrainingJob. Other owners of ours are Retrievers, which look at what names them anyway."""
+    return {key for key in _owners(body["metadata"]) if key.kind == "TrainingSchedule"}
+
+
+def _owners(metadata: dict[str, Any]) -> set[Key]:
+    return {
+        Key(owner["kind"], metadata["namespace"], owner["name"])
+        for owner in metadata.get("ownerReferences") or ()
+        if owner["apiVersion"] == kinds.API_VERSION
+    }
+
+
 def _is_over(status: dict[str, Any]) -> bool:
     """Nothing of its Retriever concerns it any more. A test that was won waits until the winner is promoted."""
     waits = (status.get("promotion") or {}).get("result") == "Pending"
@@ -95,7 +104,9 @@ def _is_over(status: dict[str, Any]) -> bool:
 def phase_of(kind: str, body: Manifest) -> str:
     """The one word for the metric of objects by phase."""
     status = body.get("status") or {}
-    if kind == "Retriever":
-        ready = next((c["status"] for c in status.get("conditions") or () if c.get("type") == "Ready"), "Unknown")
-        return {"True": "Ready", "False": "NotReady"}.get(ready, "Pending")
+    if kind in {"Retriever", "TrainingSchedule"}:
+        ready: dict[str, Any] = next((c for c in status.get("conditions") or () if c.get("type") == "Ready"), {})
+        if ready.get("reason") == "Suspended":
+            return "Suspended"
+        return {"True": "Ready", "False": "NotReady"}.get(ready.get("status", ""), "Pending")
     return str(status.get("phase") or status.get("stage") or "Pending")

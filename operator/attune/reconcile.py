@@ -8,11 +8,12 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from attune.api import RetrieverStatus, kinds
+from attune.api import RetrieverStatus, TrainingScheduleStatus, kinds
 from attune.cluster.apply import apply
 from attune.cluster.observe import observe_model_version, observe_training_job
 from attune.cluster.observe_ab_test import observe_ab_test
 from attune.cluster.observe_retriever import observe_retriever
+from attune.cluster.observe_training_schedule import observe_training_schedule
 from attune.cluster.protocol import Cluster, Manifest, Ref
 from attune.cluster.report import report
 from attune.context import Context
@@ -23,10 +24,12 @@ from attune.decide import (
     decide_model_version,
     decide_retriever,
     decide_training_job,
+    decide_training_schedule,
 )
 from attune.decide.rollback import alerts, watch
+from attune.decide.schedule import telling
 from attune.errors import AlreadyExists
-from attune.observation import Alert, Defaults, SeenRetriever
+from attune.observation import Alert, Defaults, SeenRetriever, SeenTrainingSchedule
 from attune.settings import Settings
 from attune.workqueue import Key
 
@@ -59,6 +62,7 @@ LOOPS = {
     "TrainingJob": Loop(_by(observe_training_job), decide_training_job),
     "ModelVersion": Loop(_by(observe_model_version), decide_model_version),
     "ABTest": Loop(_by(observe_ab_test), decide_ab_test),
+    "TrainingSchedule": Loop(_by(observe_training_schedule), decide_training_schedule),
 }
 
 
@@ -72,6 +76,7 @@ def defaults_of(settings: Settings) -> Defaults:
         openai_model=settings.openai_finetune_model,
         min_examples=settings.finetune_min_examples,
         auto_promote=settings.finetune_auto_promote,
+        schedule=settings.finetune_schedule,
         prometheus_url=settings.prometheus_url,
         progress_interval=timedelta(seconds=settings.progress_seconds),
         retry_base=timedelta(seconds=settings.retry_seconds),
@@ -104,6 +109,9 @@ async def reconcile(context: Context, key: Key) -> timedelta | None:
     await report(context.cluster, raw, decision, now)
     if isinstance(seen, SeenRetriever):
         _tell(context, key, seen, decision)
+    if isinstance(seen, SeenTrainingSchedule) and isinstance(decision.status, TrainingScheduleStatus):
+        for activity, outcome in telling.outcomes(seen.schedule.status, decision.status):
+            context.metrics.scheduled(activity, outcome)
     return decision.requeue_after
 
 

@@ -44,8 +44,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
 
     finetune_enabled: bool = Field(False, alias="FINETUNE_ENABLED")
-    """False: TrainingJobs and TrainingSchedules are accepted and wait, reason FineTuningDisabled."""
+    """False: TrainingJobs are accepted and wait, times of TrainingSchedules are passed over, reason FineTuningDisabled."""
     finetune_schedule: Literal["weekly", "monthly", "manual"] = Field("manual", alias="FINETUNE_SCHEDULE")
+    """weekly, monthly: a TrainingSchedule is made for each Retriever that has none of its own."""
     finetune_provider: Literal["openai", "local"] = Field("local", alias="FINETUNE_PROVIDER")
     finetune_min_examples: int = Field(1000, ge=1, alias="FINETUNE_MIN_EXAMPLES")
     finetune_auto_promote: bool = Field(False, alias="FINETUNE_AUTO_PROMOTE")

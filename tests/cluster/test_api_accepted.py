@@ -295,7 +295,7 @@ HEADERS = {
     "TrainingJob": "Type Phase Progress ETA Score Version Age",
     "ModelVersion": "Type Version Stage NDCG Improvement Age",
     "ABTest": "A B Split Samples Phase Winner Age",
-    "TrainingSchedule": "Retriever Training Suspend New-Pairs Last-Training Age",
+    "TrainingSchedule": "Retriever Training Suspend New-Pairs Last-Training Next-Training Ready Age",
 }
 
 

@@ -1,7 +1,7 @@
 """A trainer that trains nothing: it speaks the stage contract and ends within a second.
 
 For tests of the operator on the real control plane, where hundreds of stages run; the real trainer is in tests/e2e.
-A file `behaviour.json` in the claim `store` changes what it does: {"train": {"exitCode": 137}}.
+A file `behaviour.json` in the claim `store` changes what it does: {"train": {"exitCode": 137}, "prepare": {"newPairs": 120}}.
 It says so in its log, so that a test can wait until the file was read.
 """
 
@@ -22,7 +22,7 @@ BEHAVIOUR = Path("/mnt/pvc/store/behaviour.json")
 def main() -> int:
     spec = StageSpec.from_json(Path(sys.argv[sys.argv.index("--spec") + 1]).read_bytes())
     wanted: dict[str, Any] = {}
-    if BEHAVIOUR.exists() and spec.owner.kind == "TrainingJob":
+    if BEHAVIOUR.exists() and spec.owner.kind in {"TrainingJob", "TrainingSchedule"}:
         wanted = json.loads(BEHAVIOUR.read_text()).get(spec.stage.value, {})
     sys.stdout.write(f"behaves {wanted}\n")
     sys.stdout.flush()
@@ -35,20 +35,22 @@ def main() -> int:
         succeeded=True,
         reason="Completed",
         message=f"{spec.stage.value} done",
-        **_made(spec),
+        **_made(spec, wanted),
     )
     Path(os.environ.get("ATTUNE_TERMINATION_LOG", "/dev/termination-log")).write_text(result.termination_message())
     return 0
 
 
-def _made(spec: StageSpec) -> dict[str, Any]:
+def _made(spec: StageSpec, wanted: dict[str, Any]) -> dict[str, Any]:
     if spec.stage.value == "prepare":
+        counted = {"newPairs": wanted["newPairs"]} if "newPairs" in wanted else {}
         return {
             "dataset": {
                 "uri": f"{spec.storage}/d",
                 "digest": "sha256:" + "d" * 64,
                 "examples": 1200,
                 "bySource": {"archive": 1200},
+                **counted,
             }
         }
     if spec.stage.value == "evaluate":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from attune.api import names
 from attune.context import Context
 from attune.contract import (
     DatasetSummary,
@@ -28,7 +29,8 @@ from attune.telemetry.metrics import Metrics
 from attune.workqueue import Key
 from fake_cluster import Clock, FakeCluster, Killed, Outcome
 
-KINDS = ("Retriever", "ModelVersion", "TrainingJob", "ABTest")
+BEGINNING = datetime(2026, 3, 1, tzinfo=UTC)
+KINDS = ("Retriever", "ModelVersion", "TrainingJob", "ABTest", "TrainingSchedule")
 
 
 def scripted(spec: StageSpec, attempt: int) -> Outcome:
@@ -125,6 +127,43 @@ def training_job(name: str = "tune", **spec: Any) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": "news"},
         "spec": {"retriever": "news", "type": "embedding", **spec},
     }
+
+
+def training_schedule(name: str = "weekly", **spec: Any) -> dict[str, Any]:
+    """Prepares and trains on Sundays at 02:00 UTC, unless told otherwise."""
+    return {
+        "apiVersion": "attune.dev/v1alpha1",
+        "kind": "TrainingSchedule",
+        "metadata": {"name": name, "namespace": "news"},
+        "spec": {
+            "retriever": "news",
+            "training": {"schedule": "0 2 * * 0"},
+            "template": {"type": "embedding"},
+            **spec,
+        },
+    }
+
+
+def counting(spec: StageSpec, attempt: int) -> Outcome:
+    """As `scripted`, with data that grows by 600 pairs a week, counted since the snapshot that was last trained on."""
+    outcome = scripted(spec, attempt)
+    if spec.stage is not Stage.PREPARE or outcome.result is None or outcome.result.dataset is None:
+        return outcome
+    at = spec.run or next(
+        (int(part) for part in spec.owner.name.split("-") if len(part) == 12 and part.isdigit()), None
+    )
+    week = names.scheduled_time(at) if at is not None else None
+    total = 1200 if week is None else 1200 + 600 * ((week - BEGINNING).days // 7)
+    known = int(spec.last_trained.digest.partition(":")[2]) if spec.last_trained and spec.last_trained.digest else 0
+    dataset = outcome.result.dataset.model_copy(
+        update={
+            "examples": total,
+            "digest": f"sha256:{total}",
+            "uri": f"pvc://store/attune/news/news/datasets/{total}",
+            "new_pairs": max(0, total - known),
+        }
+    )
+    return Outcome(0, outcome.result.model_copy(update={"dataset": dataset}))
 
 
 @dataclass

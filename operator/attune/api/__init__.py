@@ -49,7 +49,13 @@ from attune.api.retriever_status import (
     TestResult,
 )
 from attune.api.training_job import Attempt, Phase, TrainingJob, TrainingJobSpec, TrainingJobStatus, TrainingTemplate
-from attune.api.training_schedule import TrainingSchedule, TrainingScheduleSpec, TrainingScheduleStatus
+from attune.api.training_schedule import (
+    Cursor,
+    Preparation,
+    TrainingSchedule,
+    TrainingScheduleSpec,
+    TrainingScheduleStatus,
+)
 from attune.api.values import parse_duration
 
 __all__ = [
@@ -68,6 +74,7 @@ __all__ = [
     "Change",
     "Compute",
     "Condition",
+    "Cursor",
     "ExperimentSettings",
     "HandledAlert",
     "IndexStatus",
@@ -83,6 +90,7 @@ __all__ = [
     "OwnerReference",
     "Phase",
     "PlannedLook",
+    "Preparation",
     "PromotionResult",
     "PromotionStatus",
     "Quarantined",

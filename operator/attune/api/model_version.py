@@ -146,9 +146,9 @@ class PromotionStatus(ApiModel):
 
 
 class StageRun(ApiModel):
-    """One run of a stage that a finished version needs now and then: index, or retire."""
+    """One run of a stage that is done again and again: index and retire of a version, prepare of a schedule."""
 
-    run: int = Field(ge=1, description="Counts the runs.")
+    run: int = Field(ge=1, description="Which run.")
     failures: int = Field(0, ge=0, description="Failed attempts of this run so far.")
     attempts: Attempts | None = Field(None, description="The last five stage Jobs.")
     progress: Progress | None = Field(None, description="How far it is.")

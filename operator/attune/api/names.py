@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from datetime import date
+from contextlib import suppress
+from datetime import UTC, date, datetime
 
 from attune.contract import ModelType
 
@@ -29,6 +30,32 @@ def stage_job_name(owner: str, uid: str, attempt: int, stage: str, *, pods: int 
     tail = f"-{stage}-{attempt}-{_digest(owner, uid)}"
     room = LABEL_LENGTH if pods == 1 else LABEL_LENGTH - len(f"-{pods - 1}")
     return _label(owner, room - len(tail)) + tail
+
+
+def scheduled_run(at: datetime) -> int:
+    """The number of what runs for a scheduled time, as 202603150200: the minute, in UTC."""
+    return int(f"{at.astimezone(UTC):%Y%m%d%H%M}")
+
+
+def scheduled_time(run: int) -> datetime | None:
+    """The other way; None for a number that is no minute."""
+    with suppress(ValueError):
+        return datetime.strptime(f"{run:012d}", "%Y%m%d%H%M").replace(tzinfo=UTC)
+    return None
+
+
+def scheduled_job_name(schedule: str, uid: str, at: datetime) -> str:
+    """`<schedule>-202603150200-<hash of schedule and uid>`: a schedule that is made again makes other TrainingJobs."""
+    tail = f"-{scheduled_run(at)}-{_digest(schedule, uid)}"
+    return _label(schedule, LABEL_LENGTH - len(tail)) + tail
+
+
+def label_value(name: str) -> str:
+    """The name where it fits into a label, else its beginning and a hash."""
+    if len(name) <= LABEL_LENGTH:
+        return name
+    tail = f"-{_digest(name)}"
+    return _label(name, LABEL_LENGTH - len(tail)) + tail
 
 
 def collection_name(retriever: str, uid: str, space: str) -> str:

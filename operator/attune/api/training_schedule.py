@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from attune.api.base import ApiModel, Resource, Status, Time
+from attune.api.model_version import StageRun
 from attune.api.rules import Rule
 from attune.api.training_job import TrainingTemplate
 from attune.api.values import Cron, ObjectName, TimeZone
@@ -53,13 +54,14 @@ class TrainingScheduleSpec(ApiModel):
     )
     suspend: bool = Field(False, description="true: nothing new is started; what runs goes on.")
     concurrency_policy: Literal["Forbid", "Allow"] = Field(
-        "Forbid", description="Forbid: skip a training while one of this schedule runs. Allow: start it beside."
+        "Forbid",
+        description="Forbid: skip a training while one of this schedule runs. Allow: start it beside that one.",
     )
     starting_deadline_seconds: int | None = Field(
         None,
         ge=10,
         le=31_536_000,
-        description="A missed time is made up for once, so late at most; unset: however late.",
+        description="A time that was missed (operator away, suspended) is made up for once, so late at most; unset: however late.",
     )
     template: TrainingTemplate = Field(
         description="The TrainingJobs to create: their spec without retriever, suspend and force."
@@ -67,16 +69,47 @@ class TrainingScheduleSpec(ApiModel):
     history_limit: int = Field(3, ge=0, le=100, description="Finished TrainingJobs of this schedule to keep.")
 
 
+class Preparation(StageRun):
+    """One data preparation."""
+
+    run: int = Field(ge=1, description="Its scheduled time, as YYYYMMDDhhmm in UTC.")
+    scheduled_for: Time = Field(description="Scheduled time that it was started for.")
+    asked: str | None = Field(
+        None,
+        max_length=71,
+        description="Digest of what was asked for; where that has changed, a training prepares anew.",
+    )
+
+
+class Cursor(ApiModel):
+    """How far a schedule was followed."""
+
+    schedule: str = Field(max_length=256, description="Schedule and time zone that were followed.")
+    until: Time = Field(
+        description="Times up to this one were acted on or passed over; a later one is due, or was missed."
+    )
+
+
 class TrainingScheduleStatus(Status):
     """What was started, and what is next."""
 
-    last_preparation: Time | None = Field(None, description="Scheduled time of the last data preparation.")
+    last_preparation: Time | None = Field(
+        None, description="Scheduled time of the last data preparation that succeeded; dataset and newPairs are of it."
+    )
+    preparation: Preparation | None = Field(None, description="The newest data preparation, and its stage Jobs.")
     dataset: DatasetSummary | None = Field(None, description="Snapshot that the last preparation made.")
-    new_pairs: int | None = Field(None, ge=0, description="Pairs that are new since the last training.")
-    last_training: Time | None = Field(None, description="Scheduled time of the last training.")
+    new_pairs: int | None = Field(
+        None,
+        ge=0,
+        description="Pairs of that snapshot that are new since the last training of this type, by whomever; unset: unknown.",
+    )
+    last_training: Time | None = Field(None, description="Scheduled time of the last training that was started.")
     last_training_job: str | None = Field(None, description="TrainingJob that was created then.")
-    next_preparation: Time | None = Field(None, description="When data is prepared next.")
-    next_training: Time | None = Field(None, description="When training is considered next.")
+    training_due: Time | None = Field(None, description="Scheduled time of a training that waits for its data.")
+    next_preparation: Time | None = Field(None, description="When data is prepared next; unset while suspended.")
+    next_training: Time | None = Field(None, description="When training is considered next; unset while suspended.")
+    preparation_cursor: Cursor | None = Field(None, description="How far dataPreparation.schedule was followed.")
+    training_cursor: Cursor | None = Field(None, description="How far training.schedule was followed.")
 
 
 class TrainingSchedule(Resource):

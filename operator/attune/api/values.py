@@ -184,6 +184,8 @@ _CRON_COMPLAINT = (
     "is no schedule; write minute hour day-of-month month day-of-week, "
     "such as '0 2 * * 0' (Sundays at 02:00), or @weekly"
 )
+_BACKWARDS = "has a range that runs backwards; write the smaller number first, such as 1-5 (22-23,0-4 over midnight)"
+_UPWARDS = "self.findAll('[0-9]+-[0-9]+').all(r, int(r.split('-')[0]) <= int(r.split('-')[1]))"
 Cron = Annotated[
     str,
     Field(min_length=1, max_length=128),
@@ -192,7 +194,8 @@ Cron = Annotated[
             f"self.lowerAscii().matches('{CRON_PATTERN}')",
             _CRON_COMPLAINT,
             shown=f"{quoted(chr(34))} + self + {quoted(chr(34) + ' ' + _CRON_COMPLAINT)}",
-        )
+        ),
+        Rule(_UPWARDS, _BACKWARDS, shown=f"{quoted(chr(34))} + self + {quoted(chr(34) + ' ' + _BACKWARDS)}"),
     ),
 ]
 
@@ -201,7 +204,8 @@ TimeZone = Annotated[
     Field(min_length=1, max_length=64),
     Rules(
         Rule(
-            "self != 'Local' && timestamp('2026-01-01T00:00:00Z').getHours(self) >= 0",
+            "self != 'Local' && self.matches('^[A-Za-z][A-Za-z0-9._+/-]*$') && "
+            "timestamp('2026-01-01T00:00:00Z').getHours(self) >= 0",
             "use a name of the IANA time zone database, such as UTC, Europe/Berlin or America/New_York",
         )
     ),

@@ -69,7 +69,7 @@ def status(
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """One screen: what serves, since when, how good, what is running, what is wrong."""
+    """One screen: what serves, since when, how good, what is running, what comes next, what is wrong."""
     from rich.console import Group
 
     from attune.cli import render, view
@@ -77,7 +77,7 @@ def status(
 
     async def work(session: Session) -> list[Any]:
         found = [await session.retriever(retriever)] if retriever else await session.all_of("Retriever")
-        others = [await session.all_of(kind) for kind in ("ModelVersion", "TrainingJob", "ABTest")]
+        others = [await session.all_of(k) for k in ("ModelVersion", "TrainingJob", "ABTest", "TrainingSchedule")]
         return [view.status_view(one, *others) for one in found] or [await session.retriever(None)]
 
     views = run(where(namespace, context, kubeconfig), work)

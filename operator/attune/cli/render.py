@@ -68,6 +68,8 @@ def _moves(view: View, now: datetime) -> Iterator[Line]:
         yield "training", _job(job)
     for test in view["tests"]:
         yield "test", _test(test, now)
+    for schedule in view["schedules"]:
+        yield "schedule", _schedule(schedule, now)
     for bad in view["quarantined"]:
         yield "taken back", f"{bad['version']}, {ago(bad['at'], now)}: {bad['cause']}"
 
@@ -87,6 +89,21 @@ def _test(test: View, now: datetime) -> str:
         )
     so_far = f" {span_of(test['startedAt'], now)}" if test["startedAt"] else ""
     return f"{said}, {test['samplesA'] or 0:,} + {test['samplesB'] or 0:,} queries, Running{so_far}"
+
+
+def _schedule(schedule: View, now: datetime) -> str:
+    """`news-monthly: data in 2d5h, training in 16d3h, 312 of 500 new pairs; training of … skipped: …`."""
+    if schedule["notReady"]:
+        return f"{schedule['name']}: {schedule['notReady']}"
+    parts = [
+        f"{what} in {until(schedule[field], now)}"
+        for what, field in (("data", "nextPreparation"), ("training", "nextTraining"))
+        if schedule[field]
+    ]
+    if schedule["newPairs"] is not None:
+        parts.append(f"{schedule['newPairs']:,} of {schedule['minNewPairs']:,} new pairs")
+    said = f"; {schedule['skipped']}" if schedule["skipped"] else ""
+    return f"{schedule['name']}: {', '.join(parts) or 'not looked at yet'}{said}"
 
 
 def _problems(view: View, now: datetime) -> Iterator[Line]:
@@ -199,6 +216,11 @@ def _plain(text: str) -> str:
 def ago(at: str | None, now: datetime) -> str:
     """`3h20m ago`, or nothing."""
     return f"{span_of(at, now)} ago" if at else ""
+
+
+def until(at: str, now: datetime) -> str:
+    """The time from now on: `2d5h`."""
+    return span((datetime.fromisoformat(at) - now).total_seconds()) or ""
 
 
 def span_of(at: str, now: datetime) -> str:

@@ -1,5 +1,6 @@
 """What the commands show, as plain values: the JSON of `-o json`, and what `render` draws. Pure functions of stored objects."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from attune.objects import Manifest
@@ -19,8 +20,14 @@ METRICS = (
 )
 
 
-def status_view(retriever: Manifest, versions: list[Manifest], jobs: list[Manifest], tests: list[Manifest]) -> View:
-    """One Retriever: what serves of each type, what is on its way, what is wrong."""
+def status_view(
+    retriever: Manifest,
+    versions: list[Manifest],
+    jobs: list[Manifest],
+    tests: list[Manifest],
+    schedules: Sequence[Manifest] = (),
+) -> View:
+    """One Retriever: what serves of each type, what is on its way, what comes next, what is wrong."""
     name, status = retriever["metadata"]["name"], retriever.get("status") or {}
     mine = {v["metadata"]["name"]: v for v in versions if v["spec"]["retriever"] == name}
     return {
@@ -30,6 +37,7 @@ def status_view(retriever: Manifest, versions: list[Manifest], jobs: list[Manife
         "promoting": status.get("candidates") or [],
         "training": [_job(j) for j in jobs if j["spec"]["retriever"] == name and _phase(j) in LIVE],
         "tests": [_test(t) for t in tests if t["spec"]["retriever"] == name and _phase(t) in TEST_LIVE],
+        "schedules": [_schedule(s) for s in schedules if s["spec"]["retriever"] == name],
         "quarantined": status.get("quarantined") or [],
         "serving": _said(status, "Serving"),
         "problems": [
@@ -188,6 +196,23 @@ def _test(test: Manifest) -> View:
         "message": status.get("message"),
         "samplesA": status.get("samplesA"),
         "samplesB": status.get("samplesB"),
+    }
+
+
+def _schedule(schedule: Manifest) -> View:
+    status = schedule.get("status") or {}
+    said = {c["type"]: c for c in status.get("conditions") or []}
+    training, ready = said.get("TrainingStarted"), said.get("Ready")
+    return {
+        "name": schedule["metadata"]["name"],
+        "type": schedule["spec"]["template"]["type"],
+        "nextPreparation": status.get("nextPreparation"),
+        "nextTraining": status.get("nextTraining"),
+        "newPairs": status.get("newPairs"),
+        "minNewPairs": (schedule["spec"].get("training") or {}).get("minNewPairs", 500),
+        "lastTraining": status.get("lastTraining"),
+        "notReady": f"{ready['reason']}: {ready['message']}" if ready and ready["status"] != "True" else None,
+        "skipped": training["message"] if training and training["status"] != "True" else None,
     }
 
 

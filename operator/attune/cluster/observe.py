@@ -35,18 +35,15 @@ async def observe_training_job(cluster: Cluster, raw: Manifest, defaults: Defaul
         )
     retriever = await read_retriever(cluster, namespace, job.spec.retriever)
     version, everyone = await _own_version(cluster, job)
-    base = job.spec.base_model or ""
     return SeenTrainingJob(
         job=job,
         defaults=defaults,
-        first_stage=await _first_stage(cluster, retriever, job.spec.type),
+        first_stage=await first_stage_of(cluster, retriever, job.spec.type),
         retriever=retriever,
-        stage_jobs=await _stage_jobs(cluster, namespace, job.metadata.uid),
+        stage_jobs=await read_stage_jobs(cluster, namespace, job.metadata.uid),
         version=version,
-        active=await _active(cluster, retriever, job.spec.type),
-        base_version=await read_version(cluster, namespace, base.removeprefix(VERSION_PREFIX))
-        if base.startswith(VERSION_PREFIX)
-        else None,
+        active=await active_version(cluster, retriever, job.spec.type),
+        base_version=await read_base_version(cluster, namespace, job.spec.base_model),
         taken_numbers=frozenset(int(v["spec"]["version"]) for v in everyone),
         siblings=_readable(v for v in everyone if v["spec"]["retriever"] == job.spec.retriever),
     )
@@ -59,7 +56,7 @@ async def observe_model_version(
     version = ModelVersion.model_validate(raw)
     namespace, run = version.metadata.namespace, version.spec.source.training_job
     retriever = await read_retriever(cluster, namespace, version.spec.retriever)
-    stage_jobs = await _stage_jobs(cluster, namespace, version.metadata.uid)
+    stage_jobs = await read_stage_jobs(cluster, namespace, version.metadata.uid)
     if version.status.stage in SETTLED:
         siblings = await _siblings(cluster, version)
         return SeenModelVersion(version, defaults, retriever, stage_jobs=stage_jobs, siblings=siblings)
@@ -70,8 +67,8 @@ async def observe_model_version(
         retriever=retriever,
         training_job=TrainingJob.model_validate(found) if found and _made(found, version) else None,
         stage_jobs=stage_jobs,
-        active=await _active(cluster, retriever, version.spec.type, other_than=version.metadata.name),
-        first_stage=await _first_stage(cluster, retriever, version.spec.type),
+        active=await active_version(cluster, retriever, version.spec.type, other_than=version.metadata.name),
+        first_stage=await first_stage_of(cluster, retriever, version.spec.type),
     )
 
 
@@ -91,9 +88,9 @@ async def versions_of(cluster: Cluster, namespace: str, retriever: str) -> list[
     return [*ours, *(v for v in unlabelled if (v.get("spec") or {}).get("retriever") == retriever)]
 
 
-async def _first_stage(cluster: Cluster, retriever: Retriever | None, model_type: ModelType) -> ModelVersion | None:
+async def first_stage_of(cluster: Cluster, retriever: Retriever | None, model_type: ModelType) -> ModelVersion | None:
     """The active embedding version, which a reranker's evaluation starts from."""
-    return await _active(cluster, retriever, ModelType.EMBEDDING) if model_type is ModelType.RERANKER else None
+    return await active_version(cluster, retriever, ModelType.EMBEDDING) if model_type is ModelType.RERANKER else None
 
 
 def _made(job: Manifest, version: ModelVersion) -> bool:
@@ -122,7 +119,14 @@ async def read_version(cluster: Cluster, namespace: str, name: str | None) -> Mo
     return ModelVersion.model_validate(raw) if raw else None
 
 
-async def _active(
+async def read_base_version(cluster: Cluster, namespace: str, base_model: str | None) -> ModelVersion | None:
+    """The version that `baseModel: version:NAME` names."""
+    base = base_model or ""
+    name = base.removeprefix(VERSION_PREFIX) if base.startswith(VERSION_PREFIX) else None
+    return await read_version(cluster, namespace, name)
+
+
+async def active_version(
     cluster: Cluster, retriever: Retriever | None, model_type: ModelType, other_than: str | None = None
 ) -> ModelVersion | None:
     pointer = retriever.status.of(model_type) if retriever else None
@@ -158,7 +162,7 @@ def _label(thing: Manifest, key: str) -> str | None:
     return found.get(key)
 
 
-async def _stage_jobs(cluster: Cluster, namespace: str, owner_uid: str) -> tuple[SeenJob, ...]:
+async def read_stage_jobs(cluster: Cluster, namespace: str, owner_uid: str) -> tuple[SeenJob, ...]:
     """The stage Jobs of an owner, each with its newest Pod's outcome and, while it runs, its progress."""
     selector = {labels.OWNER_UID: owner_uid}
     jobs = await cluster.list("batch/v1", "Job", namespace, selector)

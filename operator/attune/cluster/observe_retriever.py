@@ -10,14 +10,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from attune.api import ModelVersion, Retriever, kinds, parse_duration
+from attune.api import ModelVersion, Retriever, TrainingSchedule, kinds, parse_duration
 from attune.cluster.access import prometheus_of
 from attune.cluster.inbox import Inbox
 from attune.cluster.observe import read_tests, versions_of
+from attune.cluster.observe_training_schedule import read_schedules
 from attune.cluster.protocol import Cluster, Manifest, Ref
 from attune.cluster.serving_pods import asked, read_pods
 from attune.contract import ModelType
 from attune.decide.rollback import watch, watching
+from attune.decide.schedule.default import MANUAL
 from attune.desired import serving
 from attune.observation import Alert, Defaults, Health, HealthQuery, MetricsProblem, SeenReplica, SeenRetriever
 
@@ -34,11 +36,12 @@ async def observe_retriever(
     """A Retriever with its versions and what serves it; the namespace's other names only when it has none yet."""
     retriever = Retriever.model_validate(raw)
     namespace, name = retriever.metadata.namespace, retriever.metadata.name
-    own, tests, pods, objects = await asyncio.gather(
+    own, tests, pods, objects, schedules = await asyncio.gather(
         versions_of(cluster, namespace, name),
         read_tests(cluster, namespace, name),
         read_pods(cluster, retriever),
         _serving_objects(cluster, retriever),
+        _schedules(cluster, namespace, defaults),
     )
     everyone = own if own else await cluster.list(kinds.API_VERSION, "ModelVersion", namespace)
     versions = tuple(v for v in map(ModelVersion.model_validate, own) if v.metadata.deletion_timestamp is None)
@@ -48,6 +51,7 @@ async def observe_retriever(
         versions=versions,
         taken_names=frozenset(v["metadata"]["name"] for v in everyone),
         tests=tuple(tests),
+        schedules=schedules,
         replicas=pods,
         objects=objects,
     )
@@ -58,6 +62,11 @@ async def observe_retriever(
         return replace(seen, alerts=alerts, hasty=True)
     replicas, health, before = slow
     return replace(seen, replicas=replicas, health=health, before=before, alerts=alerts)
+
+
+async def _schedules(cluster: Cluster, namespace: str, defaults: Defaults) -> tuple[TrainingSchedule, ...]:
+    """Nobody asks for them where no default one would be made."""
+    return () if defaults.schedule == MANUAL else await read_schedules(cluster, namespace)
 
 
 async def _unless_alerted(work: Awaitable[T], inbox: Inbox, seen: SeenRetriever, now: datetime) -> T | None:

@@ -304,6 +304,13 @@ class StageSpec(Contract):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     judge: JudgeSource | None = Field(None, description="Absent: faithfulness and relevance are not measured.")
     index: IndexWork | None = Field(None, description="What the index stage fills; needed by index.")
+    run: int | None = Field(
+        None, description="Which run, where prepare is done again and again: each looks at the sources anew."
+    )
+    superseded: ArtifactRef | None = Field(
+        None,
+        description="An earlier snapshot that nothing refers to; prepare deletes it once another one is published.",
+    )
     retire: RetireWork | None = Field(None, description="What the retire stage deletes; needed by retire.")
 
     def digest(self) -> str:

@@ -5,5 +5,14 @@ from attune.decide.decision import Decision, Event
 from attune.decide.model_version import decide_model_version
 from attune.decide.retriever import decide_retriever
 from attune.decide.training_job import decide_training_job
+from attune.decide.training_schedule import decide_training_schedule
 
-__all__ = ["Decision", "Event", "decide_ab_test", "decide_model_version", "decide_retriever", "decide_training_job"]
+__all__ = [
+    "Decision",
+    "Event",
+    "decide_ab_test",
+    "decide_model_version",
+    "decide_retriever",
+    "decide_training_job",
+    "decide_training_schedule",
+]

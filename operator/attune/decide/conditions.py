@@ -4,9 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from attune.api import ABTestStatus, ModelVersionStatus, RetrieverStatus, TrainingJobStatus, set_condition
+from attune.api import (
+    ABTestStatus,
+    ModelVersionStatus,
+    RetrieverStatus,
+    TrainingJobStatus,
+    TrainingScheduleStatus,
+    set_condition,
+)
 
-S = TypeVar("S", TrainingJobStatus, ModelVersionStatus, RetrieverStatus, ABTestStatus)
+S = TypeVar("S", TrainingJobStatus, ModelVersionStatus, RetrieverStatus, ABTestStatus, TrainingScheduleStatus)
 
 
 @dataclass(frozen=True, slots=True)

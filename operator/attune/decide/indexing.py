@@ -7,7 +7,7 @@ embedding space (method queryOnly) share one; the oldest of them keeps it up to 
 from datetime import datetime, timedelta
 from typing import Any
 
-from attune.api import IndexStatus, ModelVersion, ModelVersionStatus, Retriever, names, parse_duration
+from attune.api import IndexStatus, ModelVersion, ModelVersionStatus, Retriever, StageRun, names, parse_duration
 from attune.contract import ModelType, Stage, StageResult
 from attune.decide import retention, upkeep
 from attune.decide.conditions import Said, said
@@ -52,8 +52,10 @@ def keep_index(seen: SeenModelVersion, status: ModelVersionStatus, now: datetime
         retriever.metadata.name, retriever.metadata.uid, status.embedding_space or seen.version.metadata.name
     )
     version = seen.version.model_copy(update={"status": status})
-    work = upkeep.Work(Stage.INDEX, status.indexing, lambda: stage_spec.for_index(version, retriever, collection))
-    return _decided(seen, status, upkeep.look(seen, work, now), now)
+    work = upkeep.of_version(
+        seen, Stage.INDEX, status.indexing, lambda: stage_spec.for_index(version, retriever, collection)
+    )
+    return _decided(seen, status, upkeep.look(work, seen.stage_jobs, seen.defaults, now), now)
 
 
 def _is_wanted_back(seen: SeenModelVersion, status: ModelVersionStatus) -> bool:
@@ -92,7 +94,9 @@ def _taken_over(
     return Decision(status=said(shared, Said("IndexReady", True, "Shared", what), generation, now), requeue_after=every)
 
 
-def _decided(seen: SeenModelVersion, status: ModelVersionStatus, look: upkeep.Look, now: datetime) -> Decision:
+def _decided(
+    seen: SeenModelVersion, status: ModelVersionStatus, look: upkeep.Look[StageRun], now: datetime
+) -> Decision:
     assert seen.retriever is not None
     update: dict[str, Any] = {"indexing": look.run}
     events: tuple[Event, ...] = ()

@@ -45,10 +45,13 @@ def retire(seen: SeenModelVersion, status: ModelVersionStatus, now: datetime) ->
     wait = upkeep.due_again(status.retiring, None, upkeep.RETRY_AFTER, now)
     if wait > timedelta():
         return Decision(status=status, requeue_after=wait)
-    work = upkeep.Work(
-        Stage.RETIRE, status.retiring, lambda: stage_spec.for_retirement(seen.version, retriever, _work(seen, status))
+    work = upkeep.of_version(
+        seen,
+        Stage.RETIRE,
+        status.retiring,
+        lambda: stage_spec.for_retirement(seen.version, retriever, _work(seen, status)),
     )
-    look = upkeep.look(seen, work, now)
+    look = upkeep.look(work, seen.stage_jobs, seen.defaults, now)
     if look.result is not None:
         return _retired(seen, status.model_copy(update={"retiring": look.run}), look.result.message, now)
     events = (Event("RetireFailed", look.told, warning=True),) if look.failed else ()

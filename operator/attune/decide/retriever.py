@@ -26,6 +26,7 @@ from attune.decide.gates import Problem
 from attune.decide.pointer import Move
 from attune.decide.promotion import Request
 from attune.decide.rollback import reporting, watch, watching, way_back
+from attune.decide.schedule import default
 from attune.desired import model_version
 from attune.desired.stage_spec import base_model_of
 from attune.objects import Manifest
@@ -56,12 +57,14 @@ def decide_retriever(seen: SeenRetriever, now: datetime) -> Decision:
     status = serving.report(seen.with_status(status), follow, now)
     status, told = reporting.report(seen.with_status(status), now)
     status = _readiness(seen.with_status(status), now)
+    schedules = default.wanted(seen)
     return Decision(
         status=status,
         apply=follow.apply,
+        ensure=schedules,
         delete=follow.delete,
         follow=following,
-        events=(*events, *told),
+        events=(*events, *told, *default.told(schedules)),
         requeue_after=timedelta() if moving else _pause(seen.with_status(status), follow.requeue_after, now),
     )
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from attune.api import ModelVersion, Retriever, SecretReference, TrainingJob, VersionStage
+from attune.api import ModelVersion, Retriever, SecretReference, TrainingJob, TrainingSchedule, VersionStage
 from attune.contract import (
     ArtifactRef,
     DataSpec,
@@ -141,15 +141,21 @@ def stage_secrets(retriever: Retriever, spec: StageSpec) -> tuple[SecretReferenc
 
 
 def last_trained(seen: SeenTrainingJob) -> ArtifactRef | None:
-    """The snapshot behind the newest version of this type that was trained; failed ones and imports do not count."""
-    trained = [
-        v for v in seen.siblings if v.spec.source.training_job and v.status.stage in TRAINED and v.status.dataset
-    ]
+    """The snapshot behind the newest version of this type that was trained to the end, by whomever; imports do not count.
+
+    One that failed its gates counts, as its data was tried; one whose training failed does not.
+    """
+    trained = [v for v in seen.siblings if v.spec.source.training_job and v.status.dataset and _is_trained(v)]
     newest = max(trained, key=lambda v: v.spec.version, default=None)
     if newest is None or newest.status.dataset is None:
         return None
     dataset = newest.status.dataset
     return ArtifactRef(name=newest.metadata.name, uri=dataset.uri, digest=dataset.digest)
+
+
+def _is_trained(version: ModelVersion) -> bool:
+    stage = version.status.stage
+    return stage in TRAINED or (stage is VersionStage.FAILED and version.status.artifact is not None)
 
 
 def for_training(seen: SeenTrainingJob, retriever: Retriever, stage: Stage) -> StageSpec:
@@ -162,7 +168,7 @@ def for_training(seen: SeenTrainingJob, retriever: Retriever, stage: Stage) -> S
     return StageSpec(
         stage=stage,
         type=job.spec.type,
-        owner=_owner(job),
+        owner=owner_of(job),
         retriever=job.spec.retriever,
         storage=retriever.spec.storage.uri,
         config=config,
@@ -192,7 +198,7 @@ def for_import(seen: SeenModelVersion, retriever: Retriever, stage: Stage) -> St
     return StageSpec(
         stage=stage,
         type=version.spec.type,
-        owner=_owner(version),
+        owner=owner_of(version),
         retriever=version.spec.retriever,
         storage=retriever.spec.storage.uri,
         config=import_config(retriever, version),
@@ -265,7 +271,7 @@ def _upkeep(version: ModelVersion, retriever: Retriever, stage: Stage) -> StageS
     return StageSpec(
         stage=stage,
         type=version.spec.type,
-        owner=_owner(version),
+        owner=owner_of(version),
         retriever=version.spec.retriever,
         storage=retriever.spec.storage.uri,
         config=import_config(retriever, version),
@@ -290,6 +296,6 @@ def _evaluation(retriever: Retriever) -> EvaluationSource | None:
     return retriever.spec.data.evaluation if retriever.spec.data else None
 
 
-def _owner(thing: TrainingJob | ModelVersion) -> OwnerRef:
+def owner_of(thing: TrainingJob | ModelVersion | TrainingSchedule) -> OwnerRef:
     meta = thing.metadata
     return OwnerRef(kind=thing.kind, namespace=meta.namespace, name=meta.name, uid=meta.uid)

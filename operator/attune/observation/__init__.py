@@ -4,7 +4,14 @@ from attune.observation.health import Alert, Count, Health, HealthQuery
 from attune.observation.jobs import JobState, SeenJob, seen_job
 from attune.observation.replicas import SeenReplica, serving_pods
 from attune.observation.samples import ArmSamples, MetricsProblem, Samples, SamplesQuery, Stratum, Sums
-from attune.observation.seen import Defaults, SeenABTest, SeenModelVersion, SeenRetriever, SeenTrainingJob
+from attune.observation.seen import (
+    Defaults,
+    SeenABTest,
+    SeenModelVersion,
+    SeenRetriever,
+    SeenTrainingJob,
+    SeenTrainingSchedule,
+)
 
 __all__ = [
     "Alert",
@@ -23,6 +30,7 @@ __all__ = [
     "SeenReplica",
     "SeenRetriever",
     "SeenTrainingJob",
+    "SeenTrainingSchedule",
     "Stratum",
     "Sums",
     "seen_job",

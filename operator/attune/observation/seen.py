@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from attune.api import ABTest, ModelVersion, Retriever, RetrieverStatus, TrainingJob
+from attune.api import ABTest, ModelVersion, Retriever, RetrieverStatus, TrainingJob, TrainingSchedule
 from attune.contract import ModelType
 from attune.objects import Manifest
 from attune.observation.health import Alert, Health
@@ -24,6 +24,8 @@ class Defaults:
     openai_model: str = "text-embedding-3-small"
     min_examples: int = 1000
     auto_promote: bool = False
+    schedule: str = "manual"
+    """FINETUNE_SCHEDULE: weekly, monthly or manual."""
     progress_interval: timedelta = timedelta(seconds=5)
     prometheus_url: str | None = None
     retry_base: timedelta = timedelta(seconds=10)
@@ -77,6 +79,8 @@ class SeenRetriever:
     """Names of all ModelVersions in the namespace; read only when version 1 is to be created."""
     tests: tuple[ABTest, ...] = ()
     """Its ABTests, ended ones too."""
+    schedules: tuple[TrainingSchedule, ...] = ()
+    """All of the namespace; read only where FINETUNE_SCHEDULE may add one."""
     replicas: tuple[SeenReplica, ...] = ()
     objects: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
     """(kind, name) → object: what exists of the things that serve it."""
@@ -110,3 +114,24 @@ class SeenABTest:
     """The other tests of its Retriever."""
     samples: Samples | MetricsProblem | None = None
     """None: no look is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTrainingSchedule:
+    """A TrainingSchedule, the Retriever it is for, the Jobs of its preparations and the TrainingJobs that it made."""
+
+    schedule: TrainingSchedule
+    defaults: Defaults
+    retriever: Retriever | None = None
+    stage_jobs: tuple[SeenJob, ...] = ()
+    jobs: tuple[TrainingJob, ...] = ()
+    """TrainingJobs that it made and that are still there, ended ones too."""
+    versions: tuple[ModelVersion, ...] = ()
+    """Those of its Retriever; this and what follows is read only while something is due."""
+    active: ModelVersion | None = None
+    first_stage: ModelVersion | None = None
+    base_version: ModelVersion | None = None
+    others: tuple[TrainingSchedule, ...] = ()
+    """The other schedules of its Retriever."""
+    snapshots: frozenset[str] | None = None
+    """Where snapshots lie that versions, runs and other schedules of its Retriever refer to; None: not read, as no Job is to be made."""

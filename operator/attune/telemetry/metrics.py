@@ -51,6 +51,12 @@ class Metrics:
         self._rollbacks = Counter(
             "attune_rollbacks_total", "Versions taken back, by trigger.", ["trigger"], registry=home
         )
+        self._scheduled = Counter(
+            "attune_schedule_times_total",
+            "Scheduled times of TrainingSchedules, by what came of them.",
+            ["activity", "outcome"],
+            registry=home,
+        )
         self._leader = Gauge("attune_leader", "1 while this replica holds the lease.", registry=home)
         self._phases = _Phases()
         self._streams = _Ages()
@@ -86,6 +92,12 @@ class Metrics:
     def rolled_back(self, trigger: str) -> None:
         """A version was taken back: ByHand, Alert, Guard, ErrorRate, Latency or Recall."""
         self._rollbacks.labels(trigger).inc()
+
+    # schedules
+
+    def scheduled(self, activity: str, outcome: str) -> None:
+        """A scheduled time of preparation or training was dealt with: Started, Missed, TooFewNewPairs, TrainingRunning, …"""
+        self._scheduled.labels(activity, outcome).inc()
 
     # objects
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -70,3 +71,29 @@ def test_the_name_of_a_job_of_many_pods_leaves_room_for_the_number_of_each() -> 
     assert names.stage_job_name("news", "u1", 1, Stage.TRAIN, pods=2) == names.stage_job_name(
         "news", "u1", 1, Stage.TRAIN
     )
+
+
+def test_what_runs_for_a_scheduled_time_is_named_by_its_minute_in_utc() -> None:
+    at = datetime(2026, 3, 29, 3, 0, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert names.scheduled_run(at) == 202603290100
+    assert names.scheduled_time(202603290100) == at
+    assert [names.scheduled_time(n) for n in (1, 0, 202613010000, 10**15)] == [None] * 4
+
+
+def test_a_scheduled_training_job_is_named_by_schedule_uid_and_time() -> None:
+    at = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
+    name = names.scheduled_job_name("monthly", "uid-1", at)
+    assert name.startswith("monthly-202603010200-")
+    assert name == names.scheduled_job_name("monthly", "uid-1", at)
+    others = {names.scheduled_job_name("monthly", uid, at + n * timedelta(minutes=1)) for uid in "ab" for n in range(3)}
+    assert len(others) == 6
+    long = {names.scheduled_job_name("x" * 200 + end, "u", at) for end in "ab"}
+    assert len(long) == 2
+    assert all(len(n) == names.LABEL_LENGTH and DNS_LABEL.match(n) for n in long)
+
+
+def test_a_label_holds_a_long_name_by_its_beginning_and_a_hash() -> None:
+    assert names.label_value("news.monthly") == "news.monthly"
+    values = {names.label_value("x" * 100 + end) for end in "ab"}
+    assert len(values) == 2
+    assert all(len(value) == names.LABEL_LENGTH for value in values)

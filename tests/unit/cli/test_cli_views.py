@@ -12,14 +12,25 @@ from rich.console import Console
 
 from attune.cli import render, view
 from promotions import V1, V2, V3, ask, world_with
-from worlds import World, training_job
+from worlds import World, counting, training_job, training_schedule
 
-KEYS = {"retriever", "generation", "models", "promoting", "training", "tests", "quarantined", "serving", "problems"}
+KEYS = {
+    "retriever",
+    "generation",
+    "models",
+    "promoting",
+    "training",
+    "tests",
+    "schedules",
+    "quarantined",
+    "serving",
+    "problems",
+}
 MODEL_KEYS = {"active", "since", "previous", "split", "metrics", "improvementPercent", "index", "staged"}
 
 
 def seen(world: World) -> dict[str, Any]:
-    kinds = [world.cluster.all(kind) for kind in ("ModelVersion", "TrainingJob", "ABTest")]
+    kinds = [world.cluster.all(kind) for kind in ("ModelVersion", "TrainingJob", "ABTest", "TrainingSchedule")]
     return view.status_view(world.cluster.find("Retriever"), *kinds)
 
 
@@ -167,3 +178,23 @@ def test_titles_cannot_steer_the_terminal_and_are_never_markup() -> None:
     assert "\x07" not in text
     assert "[red]not[/red] :smile: next" in text
     assert "nothing was found" in drawn(render.hits([{"model": "m", "index": "c", "data": []}], 80))
+
+
+async def test_status_has_a_line_for_each_schedule() -> None:
+    world = await world_with(1)
+    world.cluster.put(training_schedule("news-weekly", training={"schedule": "0 2 1 * *", "minNewPairs": 5000}))
+    await world.settle()
+    line = "schedule  news-weekly: data in 6d10h, training in 16d10h"
+    assert line in drawn(render.status(seen(world), world.cluster.clock() + timedelta(hours=3)))
+    world.cluster.trainer = counting
+    world.cluster.clock.now = datetime(2026, 4, 1, 2, 0, 1, tzinfo=UTC)
+    await world.settle()
+    text = " ".join(drawn(render.status(seen(world), world.cluster.clock())).split())
+    assert "schedule news-weekly: data in 3d23h, training in 29d23h, 3,600 of 5,000 new pairs" in text
+    assert "; training of Wed 2026-04-01 02:00 UTC skipped: 3600 new pairs < 5000" in text
+    found = world.cluster.find("TrainingSchedule")
+    world.cluster.put({**found, "spec": {**found["spec"], "suspend": True}})
+    await world.settle()
+    assert "news-weekly: Suspended: spec.suspend is true" in screen(world)
+    other = view.status_view({**world.cluster.find("Retriever"), "metadata": {"name": "another"}}, [], [], [], [found])
+    assert other["schedules"] == []

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from attune.api import ABTest, Action, AlertAction, Candidate, ModelVersion, Retriever, RetrieverStatus, TestResult
-from attune.contract import ModelType
+from attune.contract import ExitCode, ModelType, StageResult
 from attune.decide import decide_ab_test, pointer
 from attune.decide.conditions import Said, said
 from attune.decide.experiment import splitting
 from attune.decide.pointer import Move
 from attune.decide.rollback import alerts
 from attune.observation import Alert, ArmSamples, Count, Samples, SeenABTest, Stratum, Sums
+from schedules import Simulation, a_schedule, prepared
 from versions import NOW, a_retriever, a_version
 
 NAMES = [f"metric_number_{n}" for n in range(10)]
@@ -106,3 +107,28 @@ def an_ab_test(name: str, challenger: str) -> ABTest:
             "spec": {"retriever": "news", "modelB": challenger, "metrics": [{"name": "m", "role": "primary"}]},
         }
     )
+
+
+def test_a_schedule_with_everything_in_its_status_stays_under_ten_kilobytes() -> None:
+    long = "412 pairs < 1000 (dataSource.minExamples): archive 412; held out: 51; dropped: nearDuplicate 1,204. " * 20
+    sources = {f"source{n}": 1_000_000 for n in range(8)}
+    world = Simulation(
+        a_schedule(training={"schedule": "0 2 * * 0"}, template={"type": "embedding", "backoffLimit": 9})
+    )
+
+    def result() -> StageResult:
+        found = prepared(800)
+        assert found.dataset is not None
+        reasons = {f"aReasonToDropRows{n}": 1_000_000 for n in range(25)}
+        dataset = found.dataset.model_copy(update={"by_source": sources, "dropped_by_reason": reasons})
+        return found.model_copy(update={"dataset": dataset, "message": long})
+
+    world.result, world.exit_code = result, int(ExitCode.STORE_UNAVAILABLE)
+    for week in range(5):
+        world.goto(f"2026-0{4 + week // 4}-{5 + 7 * (week % 4):02d}T02:00:01Z")
+        world.settle(12 if week < 4 else 40)
+        world.exit_code = 0 if week == 3 else world.exit_code
+    attempts = world.schedule.status.preparation.attempts if world.schedule.status.preparation else None
+    assert attempts is not None
+    assert world.schedule.status.dataset is not None
+    assert len(world.schedule.model_dump_json(by_alias=True, exclude_none=True)) < 10_000

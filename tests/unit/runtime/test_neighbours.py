@@ -107,3 +107,37 @@ def test_the_phase_is_the_phase_the_stage_or_whether_a_retriever_is_ready():
     assert phase_of("TrainingJob", body("TrainingJob", "a")) == "Pending"
     ready = {"conditions": [{"type": "Ready", "status": "True"}]}
     assert phase_of("Retriever", body("Retriever", "a", None, ready)) == "Ready"
+
+
+def test_a_training_job_wakes_the_schedule_that_made_it():
+    owner = {"apiVersion": kinds.API_VERSION, "kind": "TrainingSchedule", "name": "monthly", "uid": "u"}
+    run = body("TrainingJob", "tj", {"retriever": "news"}, {"phase": "Succeeded"}, ownerReferences=[owner])
+    assert names(Neighbours().own("TrainingJob", run, deleted=False)) == ["TrainingJob/tj", "TrainingSchedule/monthly"]
+
+
+def test_a_schedule_wakes_its_retriever_and_the_other_schedules_of_that_and_is_woken_by_it():
+    index = Neighbours()
+    for name in ("monthly", "news-default-weekly"):
+        index.own("TrainingSchedule", body("TrainingSchedule", name, {"retriever": "news"}), deleted=False)
+    index.own("TrainingJob", body("TrainingJob", "tj", {"retriever": "news"}), deleted=False)
+    gone = index.own("TrainingSchedule", body("TrainingSchedule", "monthly", {"retriever": "news"}), deleted=True)
+    assert names(gone) == ["Retriever/news", "TrainingSchedule/monthly", "TrainingSchedule/news-default-weekly"]
+    woken = index.own("Retriever", body("Retriever", "news"), deleted=False)
+    assert names(woken) == ["Retriever/news", "TrainingJob/tj", "TrainingSchedule/news-default-weekly"]
+
+
+def test_the_job_of_a_preparation_wakes_its_schedule():
+    index = Neighbours()
+    index.own("TrainingSchedule", body("TrainingSchedule", "monthly", {"retriever": "news"}), deleted=False)
+    job = {"metadata": {"name": "j", "namespace": "team", "labels": {labels.OWNER_UID: "uid-TrainingSchedule-monthly"}}}
+    assert names(index.child(job)) == ["TrainingSchedule/monthly"]
+
+
+def test_the_phase_of_a_schedule_is_whether_it_is_ready_or_suspended():
+    def phase(**condition):
+        return phase_of("TrainingSchedule", body("TrainingSchedule", "a", None, {"conditions": [condition]}))
+
+    assert phase(type="Ready", status="True", reason="Scheduled") == "Ready"
+    assert phase(type="Ready", status="False", reason="Suspended") == "Suspended"
+    assert phase(type="Ready", status="False", reason="NoDataSource") == "NotReady"
+    assert phase_of("TrainingSchedule", body("TrainingSchedule", "a")) == "Pending"

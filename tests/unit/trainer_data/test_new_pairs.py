@@ -1,4 +1,4 @@
-"""What is new since the snapshot that was last trained on."""
+"""What is new since the snapshot that was last trained on, and what becomes of snapshots that nothing refers to."""
 
 import shutil
 from pathlib import Path
@@ -7,6 +7,8 @@ import pytest
 
 from attune.contract import ArtifactRef, FeedbackSource
 from attune_trainer.data.prepare import prepare
+from attune_trainer.running import run
+from attune_trainer.signals import Termination
 
 
 @pytest.fixture
@@ -65,3 +67,42 @@ def test_where_the_earlier_snapshot_is_gone_or_damaged_nobody_knows(articles, js
     assert summary.examples > 0
     assert "what is new cannot be told" in caplog.text
     shutil.rmtree(folder.parent)
+
+
+def superseding(asked, old):
+    return asked.model_copy(update={"superseded": ArtifactRef(name="dataset", uri=old.uri, digest=old.digest)})
+
+
+def test_a_snapshot_that_nothing_refers_to_is_deleted_once_the_next_one_is_published(articles, jsonl, spec, no_encoder):
+    def made(asked):
+        return prepare(asked, encode_factory=no_encoder, report=lambda _: None)
+
+    first = made(spec(jsonl(articles(60))))
+    folder = Path(first.uri.removeprefix("file://"))
+    again = made(superseding(spec(jsonl(articles(60))), first))
+    assert again.digest == first.digest
+    assert folder.is_dir(), "the same data is the same snapshot, which is not in its own way"
+    more = made(superseding(spec(jsonl(articles(80), "more.jsonl")), first))
+    assert more.digest != first.digest
+    assert not folder.exists()
+    assert Path(more.uri.removeprefix("file://")).is_dir()
+
+
+def test_nothing_outside_of_the_snapshots_of_its_retriever_is_deleted(articles, jsonl, spec, no_encoder, tmp_path):
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    asked = spec(jsonl(articles(60)))
+    old = ArtifactRef(name="dataset", uri=f"file://{other}", digest="sha256:0")
+    prepare(asked.model_copy(update={"superseded": old}), encode_factory=no_encoder, report=lambda _: None)
+    assert other.is_dir()
+
+
+def test_the_next_scheduled_time_looks_at_the_sources_anew_and_a_retry_of_the_same_one_does_not(articles, jsonl, spec):
+    asked = spec(jsonl(articles(60))).model_copy(update={"run": 202603220200})
+    first = run(asked, Termination(), lambda _: None)
+    jsonl(articles(90))  # the same file has grown
+    retried = run(asked, Termination(), lambda _: None)
+    later = run(asked.model_copy(update={"run": 202603290200}), Termination(), lambda _: None)
+    assert first.result.succeeded
+    assert retried.result == first.result
+    assert later.result.dataset.documents == 90

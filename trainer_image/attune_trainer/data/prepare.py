@@ -6,19 +6,21 @@ negatives, written. Each step is a module; what each leaves out is counted in on
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from attune.contract import DatasetSummary, DataSpec, Layout, StageSpec
+from attune_retrieval import store
 from attune_trainer.data.archive import MAX_CONTENT_CHARACTERS
 from attune_trainer.data.leads import SOURCE as LEAD
 from attune_trainer.data.negatives import Encode, Mining, Pool, mine
 from attune_trainer.data.novelty import new_pairs
 from attune_trainer.data.pairs import PairSet, build, count_unused
 from attune_trainer.data.records import Pair, Tally
-from attune_trainer.data.snapshot import Contents, Json, write_snapshot
+from attune_trainer.data.snapshot import Contents, Json, Snapshot, write_snapshot
 from attune_trainer.data.sources import Sources, read_sources, with_questions
 from attune_trainer.data.split import Split, split
-from attune_trainer.errors import InsufficientData
+from attune_trainer.errors import InsufficientData, StoreUnavailable
 
 Report = Callable[[float], None]
 EncodeFactory = Callable[[], Encode]
@@ -57,6 +59,7 @@ def prepare(spec: StageSpec, *, encode_factory: EncodeFactory, report: Report) -
     layout = Layout(spec.storage, spec.owner.namespace, spec.retriever)
     snapshot = write_snapshot(contents, layout.datasets)
     new = new_pairs(_asked(pairs.train), spec.last_trained) if spec.data.min_examples else None
+    _delete_superseded(spec, snapshot, layout)
     report(100)
     return DatasetSummary(
         uri=snapshot.uri,
@@ -70,6 +73,15 @@ def prepare(spec: StageSpec, *, encode_factory: EncodeFactory, report: Report) -
         by_source=_by_source(pairs.train),
         dropped_by_reason=tally.by_reason(),
     )
+
+
+def _delete_superseded(spec: StageSpec, snapshot: Snapshot, layout: Layout) -> None:
+    """The earlier snapshot, unless it is this one, or was never one of ours: a schedule would fill the store in a year."""
+    old = spec.superseded
+    if old is None or old.uri.rstrip("/") == snapshot.uri or not old.uri.startswith(layout.datasets + "/"):
+        return
+    with suppress(StoreUnavailable):  # nothing depends on it
+        store.delete(old.uri)
 
 
 @dataclass(frozen=True, slots=True)
