@@ -51,6 +51,9 @@ class Metrics:
         self._rollbacks = Counter(
             "attune_rollbacks_total", "Versions taken back, by trigger.", ["trigger"], registry=home
         )
+        self._notifications = Counter(
+            "attune_notifications_total", "Notifications, by what became of a try.", ["type", "result"], registry=home
+        )
         self._leader = Gauge("attune_leader", "1 while this replica holds the lease.", registry=home)
         self._phases = _Phases()
         self._streams = _Ages()
@@ -86,6 +89,12 @@ class Metrics:
     def rolled_back(self, trigger: str) -> None:
         """A version was taken back: ByHand, Alert, Guard, ErrorRate, Latency or Recall."""
         self._rollbacks.labels(trigger).inc()
+
+    # notifications
+
+    def notification(self, target_type: str, result: str) -> None:
+        """A try ended: Delivered, Retrying, or Failed for good."""
+        self._notifications.labels(target_type, result).inc()
 
     # objects
 
