@@ -114,6 +114,7 @@ class Operator:
             finally:
                 await self._end(lease, events)
         finally:
+            self._outbox.clear()
             for pool in (courier, replicas, prometheus):
                 await pool.close()
             await transport.close()

@@ -1,4 +1,4 @@
-"""Where a target is reached, and with which credentials: by its own address, or by its Secret. Used by `observe_news` and `attune.notify`."""
+"""Where a target is reached, and with which credentials: its address, or its Secret. Used by `observe_news` and `attune.notify`."""
 
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit

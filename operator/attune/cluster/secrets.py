@@ -4,7 +4,7 @@ import base64
 import binascii
 
 from attune.cluster.protocol import Cluster, Ref
-from attune.errors import ClusterError
+from attune.errors import ClusterError, Forbidden
 
 
 class SecretProblem(Exception):
@@ -20,8 +20,12 @@ async def read_secret(cluster: Cluster, namespace: str, name: str, *, field: str
     where = f"Secret {name} ({field})"
     try:
         found = await cluster.get(Ref("v1", "Secret", namespace, name))
+    except Forbidden as error:
+        raise SecretProblem(
+            "SecretUnreadable", f"{where}: let the operator get it, as {example} does: {error}"
+        ) from error
     except ClusterError as error:
-        raise SecretProblem("SecretUnreadable", f"{where}: {error}; let the operator get it: {example}") from error
+        raise SecretProblem("SecretUnreadable", f"{where}: {error}") from error
     if found is None:
         raise SecretProblem("SecretMissing", f"{where}: there is none in namespace {namespace}")
     try:
