@@ -135,11 +135,20 @@ def a_notification(
 
 # ---- a world that sends
 
+COURIERS: list[Courier] = []
+"""Those of this process that are not closed yet."""
+
+
+async def close_couriers() -> None:
+    while COURIERS:
+        await COURIERS.pop().close()
+
 
 def telling(world: World) -> World:
     """The operator of this world sends what it has to tell, to this machine; a new one knows nothing of what was under way."""
     world.context.outbox.clear()
     courier = Courier(world.cluster, HERE, no_fence, world.cluster.clock)
+    COURIERS.append(courier)
     outbox = Outbox(courier.carry, metrics=world.context.metrics, now=world.cluster.clock, pauses=QUICK)
     world.context = replace(world.context, outbox=outbox)
     return world

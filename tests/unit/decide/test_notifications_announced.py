@@ -71,6 +71,11 @@ def test_the_end_of_a_run_and_who_is_to_hear_of_it_are_one_write() -> None:
     assert len({n.id for n in decision.notify}) == 1
 
 
+def test_what_is_told_is_the_end_and_not_what_was_before_it() -> None:
+    (told,) = ending("Failed").notify
+    assert told.about == a_run("Failed")
+
+
 def test_who_did_not_ask_for_an_event_is_not_told_of_it() -> None:
     assert [n.target.name for n in ending("Succeeded", (CHAT, PAGER)).notify] == ["chat"]
 

@@ -84,7 +84,7 @@ class _Ledger:
     def __init__(self, subject: Subject, after: NotifyingStatus, news: News, now: datetime) -> None:
         uid = subject.metadata.uid
         owner = subject if isinstance(subject, Retriever) else news.retriever
-        self._subject = subject
+        self._subject = subject.model_copy(update={"status": after})
         self._targets = {t.name: t for t in owner.spec.notifications or ()} if owner is not None else {}
         self._known = {h.id: h for h in happenings(uid, after)}
         self._deliveries = {d.key: d for d in news.deliveries}
