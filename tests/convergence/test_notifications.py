@@ -13,10 +13,12 @@ from attune.contract import Stage
 from attune.reconcile import reconcile
 from attune.workqueue import Key
 from failing_versions import alert, promoted
+from fake_cluster import flaky
 from kills import a_copy, killed_at_each_write
 from notified import a_secret, a_told, close_couriers, look_and_tell, pending, telling
 from promotions import V1, V2, condition, pointer
 from receiver import HANGS, Answer, Receiver
+from trials import BETTER, ab_test, trial_of, until, world_to_test
 from worlds import World, failing, make_world, retriever, scripted, training_job
 
 MOVES = ["Promoted", "RolledBack"]
@@ -287,3 +289,47 @@ async def test_a_rollback_is_told_although_the_one_before_it_never_was(receiver:
         world.cluster.clock.advance(timedelta(seconds=1))
     assert Counter(a_told(receiver)).total() == 2
     assert {event for event, _ in a_told(receiver)} == {"Promoted", "RolledBack"}
+
+
+async def about_to_conclude(receiver: Receiver) -> World:
+    """The last look before a test is decided."""
+    world, _ = await world_to_test(BETTER)
+    known = world.cluster.find("Retriever")
+    world.cluster.put({**known, "spec": {**known["spec"], "notifications": [chat(receiver)]}})
+    world.cluster.put(ab_test(maxDuration="20m"))
+    await until(world, "Running")
+    while True:
+        before = a_copy(world)
+        await world.settle(rounds=1)
+        if trial_of(world)["phase"] == "Concluded":
+            return before
+
+
+async def test_killed_at_any_write_the_end_of_a_test_and_the_promotion_it_led_to_are_told(receiver: Receiver) -> None:
+    ready = await about_to_conclude(receiver)
+    calm = await through(telling(a_copy(ready)), 12)
+    told_once(receiver, "TestConcluded", "Promoted")
+    concluded = receiver.told()[0]
+    assert concluded["title"] == "Test trial concluded: B wins"
+    assert concluded["numbers"]["difference"] > 0
+    assert concluded["text"].count("queries") >= 1
+    for world, at in killed_at_each_write(ready, calm):
+        receiver.got.clear()
+        await through(telling(world), 14)
+        assert world.restarts == 1, at
+        assert sorted(event for event, _ in set(a_told(receiver))) == ["Promoted", "TestConcluded"], at
+        assert len(receiver.got) <= 4, at
+        assert pending(world) == [], at
+
+
+@pytest.mark.parametrize("every", [2, 3, 5])
+async def test_when_writes_fail_and_answers_are_lost_it_is_told_with_one_id_all_the_same(
+    receiver: Receiver, every: int
+) -> None:
+    world = await running(receiver)
+    world.cluster.fault = flaky(every)
+    await through(world, 60)
+    assert world.errors
+    assert {event for event, _ in a_told(receiver)} == {"TrainingSucceeded"}
+    assert len(set(a_told(receiver))) == len(receiver.got) == 1
+    assert pending(world) == []

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from attune.api.base import ApiModel, Status
 from attune.api.common import SecretReference
-from attune.api.rules import Keys, Rule, Rules, map_keyed_by, matches
+from attune.api.rules import Rule, Rules, map_keyed_by, matches
 from attune.api.values import HttpUrl
 
 MOST_TARGETS = 4
@@ -66,14 +66,9 @@ class NotificationTarget(ApiModel):
         "The operator reads it only where a Role lets it: examples/access/notifications.yaml.",
     )
     url: HttpUrl | None = Field(None, description="Type webhook: an address that is no secret.")
-    events: (
-        Annotated[
-            tuple[NotificationEvent, ...],
-            Field(min_length=1, max_length=len(NotificationEvent)),
-            Keys((("x-kubernetes-list-type", "set"),)),
-        ]
-        | None
-    ) = Field(None, description="What it is told of; unset: everything.")
+    events: Annotated[tuple[NotificationEvent, ...], Field(min_length=1, max_length=len(NotificationEvent))] | None = (
+        Field(None, description="What it is told of; unset: everything.")
+    )
     template: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
         None,
         description="The text, as a Jinja template without loops, assignments and calls; one that fails gives way to the "
