@@ -158,6 +158,14 @@ def test_a_refusal_is_said_with_its_words_as_condition_and_event_and_not_tried_a
     assert later(refused).status is None
 
 
+def test_what_was_recorded_already_is_not_said_again() -> None:
+    first = ending()
+    gone = delivered(first, Fate.FAILED, "gone")
+    refused = later(first, gone)
+    assert later(refused, gone) == NOTHING
+    assert later(refused, Delivery("chat/0123456789abcdef", NotificationEvent.PROMOTED, Fate.FAILED, "x")) == NOTHING
+
+
 def test_what_failed_for_one_stays_said_when_another_was_told() -> None:
     first = ending("Failed", (CHAT, PAGER))
     half = later(first, delivered(first, Fate.FAILED, "gone"))
@@ -194,6 +202,7 @@ def test_a_target_that_is_taken_away_is_not_told_any_more() -> None:
     job = a_run().model_copy(update={"status": first.status})
     decision = announce(NOTHING, SeenTrainingJob(job, DEFAULTS), News(a_retriever(notifications=[CHAT])), NOW)
     assert [n.target.name for n in decision.notify] == ["chat"]
+    assert notified(decision)[2].endswith("pager: its target was taken away")
     gone = announce(NOTHING, SeenTrainingJob(job, DEFAULTS), News(None), NOW)
     assert pending(gone) == ()
 

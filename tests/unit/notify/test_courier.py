@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook
 
 from attune.api import NotificationTarget
@@ -297,3 +303,27 @@ async def test_a_host_that_is_no_proxys_business_is_asked_straight(
     async with courier() as made:
         await made.carry(a_notification(target=a_target(url=receiver.url)))
     assert len(receiver.got) == 1
+
+
+async def test_a_certificate_that_nobody_vouches_for_gets_neither_token_nor_words(tmp_path: Path) -> None:
+    receiver = Receiver().start(tls=self_signed(tmp_path))
+    try:
+        async with courier(secret(receiver, token="t0ken")) as made:
+            with pytest.raises(TryAgain, match="certificate verify failed"):
+                await made.carry(a_notification(target=by_secret()))
+        assert receiver.got == []
+    finally:
+        receiver.stop()
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(utc_now()).not_valid_after(utc_now() + timedelta(days=1))
+    pem, form = folder / "receiver.pem", serialization.PrivateFormat.PKCS8
+    private = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    pem.write_bytes(private + builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context

@@ -87,10 +87,11 @@ class _Ledger:
         self._subject = subject.model_copy(update={"status": after})
         self._targets = {t.name: t for t in owner.spec.notifications or ()} if owner is not None else {}
         self._known = {h.id: h for h in happenings(uid, after)}
-        self._deliveries = {d.key: d for d in news.deliveries}
+        was = subject.status.pending_notifications or ()
+        self._deliveries = {d.key: d for d in news.deliveries if d.key in was}
         self._given_up: list[Delivery] = []
         before = {h.id for h in happenings(uid, subject.status)}
-        kept = [key for key in subject.status.pending_notifications or () if self._is_kept(key, now)]
+        kept = [key for key in was if self._is_kept(key, now)]
         fresh = [f"{t.name}/{h.id}" for h in self._known.values() if h.id not in before for t in self._who(h.event)]
         listed = [*kept, *fresh]
         for key in listed[:-MOST_PENDING]:
@@ -119,9 +120,10 @@ class _Ledger:
     def _is_kept(self, key: str, now: datetime) -> bool:
         name, _, number = key.partition("/")
         delivery, happening = self._deliveries.get(key), self._known.get(number)
-        if happening is None or name not in self._targets:
-            return False  # the move has left the history, or nobody is to be told any more
-        if delivery is not None and delivery.fate is not Fate.RETRYING:
+        if happening is None or (delivery is not None and delivery.fate is not Fate.RETRYING):
+            return False  # the move has left the history, or it is over
+        if name not in self._targets:
+            self._give_up(key, "its target was taken away")
             return False
         if now - happening.at > LONGEST_WAIT:
             self._give_up(key, f"not delivered within {LONGEST_WAIT // timedelta(hours=1)} h")
