@@ -75,7 +75,7 @@ class Receiver:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.url = (
             f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}/services/T0000/B0000/s3cr3tpart"
         )

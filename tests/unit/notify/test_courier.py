@@ -158,7 +158,7 @@ async def test_what_may_pass_is_tried_again(receiver: Receiver, status: int) -> 
         ("soon", 0, 0),
         ("nan", 0, 0),
         ("1e9", 3600, 3600),
-        (format_datetime(datetime.now(UTC) + timedelta(seconds=120), usegmt=True), 60, 120),
+        (format_datetime(datetime.now(UTC) + timedelta(minutes=50), usegmt=True), 1200, 3000),
         (format_datetime(datetime.now(UTC) - timedelta(seconds=120), usegmt=True), 0, 0),
     ],
 )
