@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from attune.cluster.inbox import Inbox
 from attune.cluster.protocol import Cluster
+from attune.notify.outbox import Outbox
 from attune.settings import Settings
 from attune.telemetry.metrics import Metrics
 
@@ -25,3 +26,5 @@ class Context:
     now: Callable[[], datetime] = utc_now
     inbox: Inbox = field(default_factory=Inbox)
     """Alerts that wait for a decision."""
+    outbox: Outbox = field(default_factory=Outbox)
+    """Notifications on their way."""

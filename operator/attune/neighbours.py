@@ -96,8 +96,8 @@ def _owners(metadata: dict[str, Any]) -> set[Key]:
 
 
 def _is_over(status: dict[str, Any]) -> bool:
-    """Nothing of its Retriever concerns it any more. A test that was won waits until the winner is promoted."""
-    waits = (status.get("promotion") or {}).get("result") == "Pending"
+    """Nothing of its Retriever concerns it any more. A test that was won waits until the winner is promoted, and somebody to be told."""
+    waits = (status.get("promotion") or {}).get("result") == "Pending" or bool(status.get("pendingNotifications"))
     return status.get("phase") in _TERMINAL and not waits
 
 

@@ -12,6 +12,7 @@ from attune.api import RetrieverStatus, TrainingScheduleStatus, kinds
 from attune.cluster.apply import apply
 from attune.cluster.observe import observe_model_version, observe_training_job
 from attune.cluster.observe_ab_test import observe_ab_test
+from attune.cluster.observe_news import observe_news
 from attune.cluster.observe_retriever import observe_retriever
 from attune.cluster.observe_training_schedule import observe_training_schedule
 from attune.cluster.protocol import Cluster, Manifest, Ref
@@ -26,6 +27,7 @@ from attune.decide import (
     decide_training_job,
     decide_training_schedule,
 )
+from attune.decide.notifications.announce import announce
 from attune.decide.rollback import alerts, watch
 from attune.decide.schedule import telling
 from attune.errors import AlreadyExists
@@ -91,22 +93,26 @@ async def reconcile(context: Context, key: Key) -> timedelta | None:
     raw = await context.cluster.get(Ref(kinds.API_VERSION, key.kind, key.namespace, key.name))
     if raw is None:
         _settle(context, key, lambda _: "unknown")
+        context.outbox.forget(key)
         return None
     now = context.now().replace(microsecond=0)
     try:
         seen = await loop.observe(context, raw, now)
+        news = await observe_news(context.cluster, seen, context.outbox.deliveries(key))
     except ValidationError as error:
         log.error("unreadable object", problem=str(error))  # noqa: TRY400  the fault is the object's, the trace says nothing
         await _complain(context, raw, error)
         _settle(context, key, lambda _: "ignored")
         return None
-    decision = loop.decide(seen, now)
+    decision = announce(loop.decide(seen, now), seen, news, now)
     try:
         await apply(context.cluster, decision)
     except AlreadyExists as error:
         log.info("looked at an old state, looking again", problem=str(error))
         return timedelta()
     await report(context.cluster, raw, decision, now)
+    context.outbox.settle(key, news.deliveries)
+    context.outbox.offer(key, decision.notify)
     if isinstance(seen, SeenRetriever):
         _tell(context, key, seen, decision)
     if isinstance(seen, SeenTrainingSchedule) and isinstance(decision.status, TrainingScheduleStatus):

@@ -24,9 +24,12 @@ from attune.cluster.inbox import Inbox, Place
 from attune.cluster.lease import Lease
 from attune.cluster.replicas import Replicas
 from attune.cluster.transport import Transport
-from attune.context import Context
+from attune.context import Context, utc_now
 from attune.errors import ClusterError
 from attune.handlers import EventSource
+from attune.notify.addresses import Hosts
+from attune.notify.courier import Courier
+from attune.notify.outbox import Outbox
 from attune.reconcile import reconcile
 from attune.settings import Settings
 from attune.telemetry.metrics import Metrics
@@ -61,6 +64,7 @@ class Operator:
         self._events: EventSource | None = None
         self._queue: WorkQueue | None = None
         self._inbox = Inbox()
+        self._outbox = Outbox()
         self._lease: Lease | None = None
         self._leads = False
         self._port = 0
@@ -95,7 +99,9 @@ class Operator:
             cluster = KubernetesCluster(
                 transport, fence=fence, discovery=discovery, replicas=replicas, prometheus=prometheus
             )
-            context = Context(cluster, self._settings, self._metrics, inbox=self._inbox)
+            courier = Courier(cluster, Hosts(self._settings.notification_hosts), fence, utc_now)
+            self._outbox = Outbox(courier.carry, metrics=self._metrics, wake=self._wake, now=utc_now)
+            context = Context(cluster, self._settings, self._metrics, inbox=self._inbox, outbox=self._outbox)
             events = self._events = EventSource(connection, self._settings, self._wake, self._metrics)
             events.start()
             self._waiting_for = None
@@ -108,8 +114,9 @@ class Operator:
             finally:
                 await self._end(lease, events)
         finally:
-            await replicas.close()
-            await prometheus.close()
+            self._outbox.clear()
+            for pool in (courier, replicas, prometheus):
+                await pool.close()
             await transport.close()
 
     async def _term(self, lease: Lease | None, context: Context, events: EventSource) -> None:
@@ -142,11 +149,15 @@ class Operator:
         await events.stop()
 
     def _leading(self, yes: bool) -> None:
-        """Alerts that wait for a decision of a leader that is none any more are refused, so that they are sent again."""
+        """Alerts that wait for a decision of a leader that is none any more are refused, so that they are sent again.
+
+        Notifications under way are dropped: the next leader finds them in the statuses.
+        """
         self._leads = yes
         self._metrics.leading(yes)
         if not yes:
             self._inbox.clear()
+            self._outbox.clear()
 
     # ---- what the webhook asks
 

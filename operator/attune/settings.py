@@ -22,6 +22,7 @@ _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+HOST = r"^([*][.])?[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?$|^[0-9a-fA-F:]{2,39}$"
 
 
 class SettingsError(StartError):
@@ -68,6 +69,9 @@ class Settings(BaseSettings):
     webhook_token_file: Path | None = Field(None, alias="ATTUNE_WEBHOOK_TOKEN_FILE")
     """Bearer tokens of Alertmanager, one a line, read at each notification; unset: alerts are not taken."""
 
+    notification_hosts: Annotated[tuple[str, ...], NoDecode] = Field((), alias="ATTUNE_NOTIFICATION_HOSTS")
+    """Hosts that notifications may go to, separated by commas: hooks.slack.com,*.example.com; empty: all but this machine and its links."""
+
     leader_election: bool = Field(True, alias="ATTUNE_LEADER_ELECTION")
     lease_namespace: str = Field(default_factory=_own_namespace, pattern=DNS_LABEL, alias="ATTUNE_LEASE_NAMESPACE")
     lease_name: str = Field("attune-operator", pattern=DNS_SUBDOMAIN, alias="ATTUNE_LEASE_NAME")
@@ -97,7 +101,7 @@ class Settings(BaseSettings):
     stale_seconds: float = Field(600, ge=5, alias="ATTUNE_STALE_SECONDS")
     """A watch stream without a sign of life for this long makes /healthz fail. Streams reconnect at a quarter of it."""
 
-    @field_validator("namespaces", mode="before")
+    @field_validator("namespaces", "notification_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -108,6 +112,14 @@ class Settings(BaseSettings):
         for name in value:
             if not re.match(DNS_LABEL, name):
                 raise ValueError(f"{name!r} is no namespace; allowed are names like team-a,team-b, or nothing for all")
+        return value
+
+    @field_validator("notification_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not re.match(HOST, host):
+                raise ValueError(f"{host!r} is no host; allowed are names like hooks.slack.com,*.example.com,10.0.0.7")
         return value
 
     @field_validator("kubeconfig")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from attune.cluster.inbox import Inbox
+from attune.notify.outbox import Outbox
 from attune.telemetry.metrics import Metrics
 from fake_cluster import FakeCluster, Killed
 from worlds import World
@@ -26,7 +27,8 @@ class KillAt:
 def a_copy(world: World) -> World:
     """The same cluster at the same time, and a new operator."""
     cluster: FakeCluster = copy.deepcopy(world.cluster)
-    return World(cluster, replace(world.context, cluster=cluster, metrics=Metrics(), now=cluster.clock, inbox=Inbox()))
+    fresh = {"metrics": Metrics(), "inbox": Inbox(), "outbox": Outbox()}
+    return World(cluster, replace(world.context, cluster=cluster, now=cluster.clock, **fresh))
 
 
 def killed_at_each_write(ready: World, calm: World) -> Iterator[tuple[World, tuple[int, str]]]:

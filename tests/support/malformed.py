@@ -38,6 +38,14 @@ GUARDRAIL = {"name": "latencyP99", "role": "guardrail"}
 RERANKER = {"spec.type": "reranker"}
 EXPERIMENT = {"metrics": [PRIMARY]}
 
+HOOK = {"name": "hook", "type": "webhook", "url": "http://ci/x"}
+
+
+def told(*targets: dict[str, Any]) -> dict[str, Any]:
+    """Targets of a Retriever; one without a name is called hook."""
+    return {"spec.notifications": [{"name": "hook", **target} for target in targets]}
+
+
 RETRIEVERS = (
     bad("no spec", R, {"spec": REMOVE}, "Required value"),
     bad("no embedding", R, {"spec.embedding": REMOVE}, "Required value"),
@@ -178,4 +186,77 @@ RETRIEVERS = (
     bad("error rate in percent", R, {"spec.rollback.minErrorRate": 5}, "5", "less than or equal to 1"),
     bad("rollback that nothing triggers", R, {"spec.rollback.inlineGuard": False}, "nothing watches", "prometheus.url"),
     bad("no version kept", R, {"spec.history.keepVersions": 0}, "greater than or equal to 1"),
+    bad(
+        "a chat's address in the open",
+        R,
+        told({"type": "slack", "url": "https://hooks.slack.com/services/x"}),
+        "is a secret",
+        "in secretRef",
+        at="spec.notifications[0].url",
+    ),
+    bad("a chat without an address", R, told({"type": "slack"}), "in secretRef", at="spec.notifications[0].secretRef"),
+    bad("a webhook to nowhere", R, told({"type": "webhook"}), "give url", at="spec.notifications[0].secretRef"),
+    bad(
+        "an address beside a secret",
+        R,
+        told({"type": "webhook", "url": "http://ci/x", "secretRef": {"name": "ci"}}),
+        "exclude each other",
+        "into the Secret",
+        at="spec.notifications[0].url",
+    ),
+    bad(
+        "a webhook over ftp",
+        R,
+        told({"type": "webhook", "url": "ftp://ci/x"}),
+        "ftp://ci/x",
+        "https://host/path",
+        at="spec.notifications[0].url",
+    ),
+    bad(
+        "a password in a webhook",
+        R,
+        told({"type": "webhook", "url": "https://me:pw@ci/x"}),
+        "credentials in secretRef",
+        at="spec.notifications[0].url",
+    ),
+    bad("a pager", R, told({**HOOK, "type": "pager"}), "pager", "slack", "webhook", at="spec.notifications[0].type"),
+    bad(
+        "an event that never happens",
+        R,
+        told({**HOOK, "events": ["Trained"]}),
+        "Trained",
+        "TrainingSucceeded",
+        at="spec.notifications[0].events[0]",
+    ),
+    bad("no event", R, told({**HOOK, "events": []}), "at least 1 items", at="spec.notifications[0].events"),
+    bad(
+        "a target in capitals",
+        R,
+        told({**HOOK, "name": "Team_Chat"}),
+        "Team_Chat",
+        "lower-case",
+        at="spec.notifications[0].name",
+    ),
+    bad(
+        "a target with a long name",
+        R,
+        told({**HOOK, "name": "the-channel-of-the-platform-team"}),
+        "at most 20",
+        at="spec.notifications[0].name",
+    ),
+    bad("a target twice", R, told(HOOK, HOOK), "Duplicate value", at="spec.notifications[1]"),
+    bad(
+        "five targets",
+        R,
+        told(*({**HOOK, "name": f"hook-{n}"} for n in range(5))),
+        "at most 4 items",
+        at="spec.notifications",
+    ),
+    bad(
+        "a template of a book's length",
+        R,
+        told({**HOOK, "template": "x" * 5000}),
+        "at most 4096",
+        at="spec.notifications[0].template",
+    ),
 )

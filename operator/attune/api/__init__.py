@@ -17,7 +17,7 @@ from attune.api.ab_test import (
     TestPromotion,
     Winner,
 )
-from attune.api.base import Condition, ObjectMeta, OwnerReference, Resource
+from attune.api.base import Condition, ObjectMeta, OwnerReference, Resource, Status
 from attune.api.common import Compute, LanguageModel, ResourceRequirements, SecretReference, Toleration
 from attune.api.conditions import set_condition
 from attune.api.experiment import Analysis, ExperimentSettings, Metric
@@ -31,6 +31,7 @@ from attune.api.model_version import (
     StageRun,
     VersionStage,
 )
+from attune.api.notifications import NotificationEvent, NotificationTarget, NotifyingStatus
 from attune.api.openai import OpenAISettings
 from attune.api.retriever import Retriever, RetrieverSpec
 from attune.api.retriever_status import (
@@ -84,6 +85,9 @@ __all__ = [
     "ModelVersion",
     "ModelVersionSpec",
     "ModelVersionStatus",
+    "NotificationEvent",
+    "NotificationTarget",
+    "NotifyingStatus",
     "ObjectMeta",
     "OpenAISettings",
     "Outcome",
@@ -103,6 +107,7 @@ __all__ = [
     "SecretReference",
     "Split",
     "StageRun",
+    "Status",
     "TestOutcome",
     "TestPromotion",
     "TestResult",

@@ -5,9 +5,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from attune.api.base import ApiModel, Resource, Status, Time
+from attune.api.base import ApiModel, Resource, Time
 from attune.api.display import shown
 from attune.api.experiment import ExperimentSettings
+from attune.api.notifications import NotifyingStatus
 from attune.api.retriever_status import PromotionResult
 from attune.api.rules import Rule, immutable
 from attune.api.values import ObjectName
@@ -118,7 +119,7 @@ class ABTestSummary(ApiModel):
     samples: str | None = Field(None, description="Distinct queries of A and of B.")
 
 
-class ABTestStatus(Status):
+class ABTestStatus(NotifyingStatus):
     """How the test stands, and what came of it."""
 
     phase: ABTestPhase | None = Field(None, description="Pending, Running, Concluded, Cancelled or Failed.")

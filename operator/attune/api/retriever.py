@@ -6,6 +6,7 @@ from pydantic import Field
 
 from attune.api.base import ApiModel, Resource
 from attune.api.common import LanguageModel, ResourceRequirements, SecretReference
+from attune.api.notifications import NotificationTargets
 from attune.api.retriever_status import RetrieverStatus
 from attune.api.rules import Rule, Rules
 from attune.api.values import (
@@ -305,6 +306,9 @@ class RetrieverSpec(ApiModel):
         default_factory=Rollback, description="When a newly promoted version is taken back by itself."
     )
     history: History = Field(default_factory=History, description="What is kept.")
+    notifications: NotificationTargets | None = Field(
+        None, description="Who is told when a training or a test ends, and when a version is promoted or rolled back."
+    )
 
 
 class Retriever(Resource):

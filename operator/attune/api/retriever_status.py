@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from attune.api.base import ApiModel, Status, Time
+from attune.api.base import ApiModel, Time
 from attune.api.display import percent, shown
+from attune.api.notifications import NotifyingStatus
 from attune.contract import ModelType
 
 
@@ -154,7 +155,7 @@ class RetrieverSummary(ApiModel):
     test: str | None = Field(None, description="Challenger and share of the running test.")
 
 
-class RetrieverStatus(Status):
+class RetrieverStatus(NotifyingStatus):
     """Which versions serve, and how it goes."""
 
     embedding: ActiveModel | None = Field(None, description="Which embedding versions serve.")

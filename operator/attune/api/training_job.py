@@ -5,10 +5,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from attune.api.base import ApiModel, Resource, Status, Time
+from attune.api.base import ApiModel, Resource, Time
 from attune.api.common import Compute, MetricName
 from attune.api.display import percent, score, shown, span
 from attune.api.experiment import ExperimentSettings
+from attune.api.notifications import NotifyingStatus
 from attune.api.openai import OpenAISettings
 from attune.api.rules import Rule, immutable
 from attune.api.values import ARCHIVE_URI, ObjectName, StartModel, uri_of
@@ -349,7 +350,7 @@ class TrainingJobSummary(ApiModel):
     score: str | None = Field(None, description="The number that evalThreshold was compared with.")
 
 
-class TrainingJobStatus(Status):
+class TrainingJobStatus(NotifyingStatus):
     """How far the run is, and what came of it."""
 
     phase: Phase | None = Field(

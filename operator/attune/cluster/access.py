@@ -1,13 +1,13 @@
 """Which Prometheus a Retriever's numbers are read from, and with which credentials. Used by the observations."""
 
-import base64
-import binascii
 from dataclasses import dataclass, field
 
 from attune.api import Retriever
-from attune.cluster.protocol import Cluster, Ref
-from attune.errors import ClusterError
+from attune.cluster.protocol import Cluster
+from attune.cluster.secrets import SecretProblem, read_secret
 from attune.observation import Defaults, MetricsProblem
+
+FIELD = "rollback.prometheus.secretRef"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +32,14 @@ async def prometheus_of(cluster: Cluster, retriever: Retriever, defaults: Defaul
         )
     if chosen is None or chosen.secret_ref is None:
         return Access(url)
-    read = await _secret(cluster, retriever.metadata.namespace, chosen.secret_ref.name)
-    if isinstance(read, MetricsProblem):
-        return read
-    return Access(url, read.get("token"), read.get("username"), read.get("password"))
-
-
-async def _secret(cluster: Cluster, namespace: str, name: str) -> dict[str, str] | MetricsProblem:
-    """Username and password, or token. The operator may read Secrets only where somebody lets it (examples/access/prometheus.yaml)."""
-    where = f"Secret {name} (rollback.prometheus.secretRef)"
+    name = chosen.secret_ref.name
     try:
-        found = await cluster.get(Ref("v1", "Secret", namespace, name))
-    except ClusterError as error:
-        return MetricsProblem(
-            "SecretUnreadable", f"{where}: {error}; let the operator get it: examples/access/prometheus.yaml"
+        read = await read_secret(
+            cluster, retriever.metadata.namespace, name, field=FIELD, example="examples/access/prometheus.yaml"
         )
-    if found is None:
-        return MetricsProblem("SecretMissing", f"{where}: there is none in namespace {namespace}")
-    try:
-        keys = {k: base64.b64decode(v, validate=True).decode() for k, v in (found.get("data") or {}).items()}
-    except (binascii.Error, UnicodeDecodeError):
-        return MetricsProblem("SecretUnreadable", f"{where}: its values are no text in base64")
-    if "token" not in keys and not {"username", "password"} <= set(keys):
-        return MetricsProblem("SecretUnreadable", f"{where}: it has neither the key token, nor username and password")
-    return {k: v.strip() for k, v in keys.items()}
+    except SecretProblem as problem:
+        return MetricsProblem(problem.reason, str(problem))
+    if "token" not in read and not {"username", "password"} <= set(read):
+        words = f"Secret {name} ({FIELD}): it has neither the key token, nor username and password"
+        return MetricsProblem("SecretUnreadable", words)
+    return Access(url, read.get("token"), read.get("username"), read.get("password"))

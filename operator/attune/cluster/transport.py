@@ -47,7 +47,7 @@ class Transport:
 
     def __init__(self, connection: Connection, *, timeout: float = 30.0, on_request: OnRequest | None = None) -> None:
         self._connection = connection
-        self._session = connection.session(trace=_fence_trace())
+        self._session = connection.session(trace=fence_trace())
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, _CONNECT_SECONDS))
         self._on_request = on_request
 
@@ -113,7 +113,7 @@ class Transport:
             raise Unavailable(f"GET {path}: {self._connection.server}: {e or type(e).__name__}") from e
 
 
-def _fence_trace() -> aiohttp.TraceConfig:
+def fence_trace() -> aiohttp.TraceConfig:
     """Asks the request's fence at the last moment before it is sent."""
 
     async def ask(_session: object, context: Any, _params: object) -> None:

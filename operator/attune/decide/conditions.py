@@ -4,16 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from attune.api import (
-    ABTestStatus,
-    ModelVersionStatus,
-    RetrieverStatus,
-    TrainingJobStatus,
-    TrainingScheduleStatus,
-    set_condition,
-)
+from attune.api import Status, set_condition
 
-S = TypeVar("S", TrainingJobStatus, ModelVersionStatus, RetrieverStatus, ABTestStatus, TrainingScheduleStatus)
+S = TypeVar("S", bound=Status)
 
 
 @dataclass(frozen=True, slots=True)

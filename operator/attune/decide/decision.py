@@ -1,8 +1,8 @@
-"""The outcome of a decision, as a value: what to create, apply, delete, and what to write in status.
+"""The outcome of a decision, as a value: what to create, apply, delete, what to write in status, and whom to tell.
 
 The order in which `cluster.apply` and `cluster.report` carry it out is part of the contract: apply, create, ensure, delete,
-then the one status write, then what follows from it, then events. Children come before the status that points to them, so a kill
-in between is repaired by the next look.
+then the one status write, then what follows from it, then events; at last notifications, by `reconcile`. Children come before the
+status that points to them, so a kill in between is repaired by the next look.
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from datetime import timedelta
 from attune.api import ABTestStatus, TrainingJobStatus
 from attune.contract import Contract
 from attune.objects import Manifest, Ref
+from attune.observation import Notification
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Decision:
     follow: tuple[Manifest, ...] = ()
     """Applied right after the status was written: what only follows from it. Lost by a kill, it is found due at the next look."""
     events: tuple[Event, ...] = ()
+    notify: tuple[Notification, ...] = ()
+    """Everything about the object that is still to be told; handed over once the status is written."""
     requeue_after: timedelta | None = None
 
 

@@ -19,7 +19,6 @@ from attune.api import (
     Retriever,
     RetrieverStatus,
 )
-from attune.api.retriever_status import CAUSE_LENGTH
 from attune.contract import ModelType
 from attune.decide import retention
 from attune.decide.conditions import Said, said
@@ -27,8 +26,8 @@ from attune.decide.rollback import rule
 from attune.observation import Count
 
 MOST_CHANGES, MOST_OUTCOMES, MOST_QUARANTINED = 6, 4, 3
-CAUSE = 120
-"""Characters of a cause in the history: with all lists full, a Retriever stays under 10 kB. Answers are as long as CAUSE_LENGTH."""
+CAUSE, ANSWER = 120, 200
+"""Characters of a cause in the history, and of an answer: with all lists full, a Retriever stays under 10 kB."""
 RESULTS = {Action.PROMOTED: PromotionResult.PROMOTED, Action.ROLLED_BACK: PromotionResult.ROLLED_BACK}
 
 
@@ -131,6 +130,6 @@ def _without(status: RetrieverStatus, model_type: ModelType) -> tuple[Candidate,
     return tuple(c for c in status.candidates or () if c.type is not model_type) or None
 
 
-def cut(text: str, most: int = CAUSE_LENGTH) -> str:
+def cut(text: str, most: int = ANSWER) -> str:
     """As long as a bounded list takes."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -20,6 +20,8 @@ CONDITION_OF = {Stage.PREPARE: "DataPrepared", Stage.TRAIN: "Trained", Stage.EVA
 TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED})
 VERSION_DONE = frozenset({"staged", "active", "deprecated", "failed"})
 WAIT_FOR_OTHERS = timedelta(seconds=30)
+LONGEST_FAREWELL = timedelta(minutes=10)
+"""So long after its ttl a run stays for those who are still to be told of it."""
 
 
 def decide_training_job(seen: SeenTrainingJob, now: datetime) -> Decision:
@@ -280,6 +282,8 @@ def _expire(seen: SeenTrainingJob, now: datetime) -> Decision:
         return Decision(requeue_after=left)
     if seen.version is not None and seen.version.status.stage not in VERSION_DONE:
         return Decision(requeue_after=seen.defaults.progress_interval)
+    if job.status.pending_notifications and left > -LONGEST_FAREWELL:
+        return Decision(requeue_after=WAIT_FOR_OTHERS)
     meta = job.metadata
     return Decision(delete=(Ref(kinds.API_VERSION, "TrainingJob", meta.namespace, meta.name, meta.uid),))
 

@@ -2,6 +2,7 @@
 
 from attune.observation.health import Alert, Count, Health, HealthQuery
 from attune.observation.jobs import JobState, SeenJob, seen_job
+from attune.observation.notifications import Delivery, Fate, News, Notification, Subject, TargetProblem
 from attune.observation.replicas import SeenReplica, serving_pods
 from attune.observation.samples import ArmSamples, MetricsProblem, Samples, SamplesQuery, Stratum, Sums
 from attune.observation.seen import (
@@ -18,10 +19,14 @@ __all__ = [
     "ArmSamples",
     "Count",
     "Defaults",
+    "Delivery",
+    "Fate",
     "Health",
     "HealthQuery",
     "JobState",
     "MetricsProblem",
+    "News",
+    "Notification",
     "Samples",
     "SamplesQuery",
     "SeenABTest",
@@ -32,7 +37,9 @@ __all__ = [
     "SeenTrainingJob",
     "SeenTrainingSchedule",
     "Stratum",
+    "Subject",
     "Sums",
+    "TargetProblem",
     "seen_job",
     "serving_pods",
 ]

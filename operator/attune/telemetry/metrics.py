@@ -57,6 +57,9 @@ class Metrics:
             ["activity", "outcome"],
             registry=home,
         )
+        self._notifications = Counter(
+            "attune_notifications_total", "Notifications, by what became of a try.", ["type", "result"], registry=home
+        )
         self._leader = Gauge("attune_leader", "1 while this replica holds the lease.", registry=home)
         self._phases = _Phases()
         self._streams = _Ages()
@@ -98,6 +101,12 @@ class Metrics:
     def scheduled(self, activity: str, outcome: str) -> None:
         """A scheduled time of preparation or training was dealt with: Started, Missed, TooFewNewPairs, TrainingRunning, …"""
         self._scheduled.labels(activity, outcome).inc()
+
+    # notifications
+
+    def notification(self, target_type: str, result: str) -> None:
+        """A try ended: Delivered, Retrying, or Failed for good."""
+        self._notifications.labels(target_type, result).inc()
 
     # objects
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from attune.api import ABTest, Action, AlertAction, Candidate, ModelVersion, Retriever, RetrieverStatus, TestResult
+from attune.api.notifications import MOST_PENDING
 from attune.contract import ExitCode, ModelType, StageResult
 from attune.decide import decide_ab_test, pointer
 from attune.decide.conditions import Said, said
 from attune.decide.experiment import splitting
+from attune.decide.notifications import announce
 from attune.decide.pointer import Move
 from attune.decide.rollback import alerts
 from attune.observation import Alert, ArmSamples, Count, Samples, SeenABTest, Stratum, Sums
@@ -84,6 +86,9 @@ def test_a_retriever_with_every_list_full_stays_under_ten_kilobytes() -> None:
     assert len(status.handled_alerts or ()) == alerts.MOST_ALERTS
     for name in ("Ready", "Serving", "IndexReady", "RolledBack", "Watching", "Guarded"):
         status = said(status, Said(name, True, "AllFollow", long[:300]), 7, NOW)
+    status = said(status, Said(announce.CONDITION, False, announce.FAILED, long[: announce.WORDS]), 7, NOW)
+    waiting = tuple(f"a-target-of-20-chars/{n:016x}" for n in range(MOST_PENDING))
+    status = status.model_copy(update={"pending_notifications": waiting})
     assert len(status.changes or ()) == pointer.MOST_CHANGES
     assert len(status.quarantined or ()) == pointer.MOST_QUARANTINED
     assert len(status.outcomes or ()) == pointer.MOST_OUTCOMES

@@ -26,6 +26,7 @@ def test_every_variable_is_read():
             "FINETUNE_SCHEDULE": " weekly ",
             "FINETUNE_MIN_EXAMPLES": "50",
             "ATTUNE_NAMESPACES": "team-a, team-b,",
+            "ATTUNE_NOTIFICATION_HOSTS": "hooks.slack.com, *.example.com, 10.0.0.7, fd00::1",
             "ATTUNE_TRAINER_IMAGE": "trainer:1",
         }
     )
@@ -34,6 +35,7 @@ def test_every_variable_is_read():
     assert settings.finetune_schedule == "weekly"
     assert settings.finetune_min_examples == 50
     assert settings.namespaces == ("team-a", "team-b")
+    assert settings.notification_hosts == ("hooks.slack.com", "*.example.com", "10.0.0.7", "fd00::1")
     assert settings.trainer_image == "trainer:1"
 
 
@@ -63,6 +65,12 @@ def test_an_empty_variable_is_an_absent_one():
             "ATTUNE_NAMESPACES=\"a,B\": 'B' is no namespace; allowed are names like team-a,team-b, or nothing for all",
         ),
         ("ATTUNE_NAMESPACES", "a,a", "ATTUNE_NAMESPACES names a namespace twice; name each once"),
+        (
+            "ATTUNE_NOTIFICATION_HOSTS",
+            "hooks.slack.com,https://x",
+            "ATTUNE_NOTIFICATION_HOSTS=\"hooks.slack.com,https://x\": 'https://x' is no host; allowed are names like "
+            "hooks.slack.com,*.example.com,10.0.0.7",
+        ),
         (
             "ATTUNE_KUBECONFIG",
             "/no/file",
