@@ -2,8 +2,9 @@
 
 Run by hand: `python -m benchmarks.reranking BASE_MODEL FIRST_STAGE --data DATA`. DATA holds archive.jsonl, labels.train.jsonl and
 graded.topics.jsonl (Bitcoin Optech); FIRST_STAGE is the artifact of an embedding version, as benchmarks/quality.py leaves it in
-build/quality/optech/models/attune. Trained on what was published before 2023, as a TrainingJob of type reranker would; the topics are
-those of the newsletter's index, with two grades. Both stages go over articles without titles.
+build/quality/optech/models/attune. Trained on what was published before 2023, as a TrainingJob of type reranker would, by whole
+lists; the topics are those of the newsletter's index, with two grades. Both stages go over articles without titles. The reranker
+counts beside the first stage as much as its manifest says, as it does in a search.
 """
 
 import json
@@ -18,6 +19,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from attune.contract import ArchiveSource, ArtifactRef, DataSpec, ModelType, OwnerRef, Stage, StageSpec, TrainingConfig
 from attune_retrieval.artifact import open_verified
+from attune_retrieval.weighing import rerank_weight_of
 from attune_trainer.evaluate.bootstrap import verdict
 from attune_trainer.evaluate.heldout import HeldOut, read
 from attune_trainer.evaluate.measure import Measured, intervals
@@ -69,7 +71,9 @@ def train(make: Any, work: Path) -> dict[str, Any]:
 def compared(work: Path, first: Path, held_out: HeldOut) -> dict[str, Any]:
     from attune.contract import EvaluationConfig
 
-    contenders = Rerankers(open_verified(work / "model", None).reranker, None, open_verified(first, None).encoder)
+    reranker = open_verified(work / "model", None)
+    weight = rerank_weight_of(reranker.manifest)
+    contenders = Rerankers(reranker.reranker, None, open_verified(first, None).encoder, candidate_weight=weight)
     found = compare_rerankers(contenders, held_out, EvaluationConfig(), seed=0, report=lambda *_: lambda _: None)
 
     def numbers(one: Measured) -> dict[str, Any]:
@@ -84,6 +88,7 @@ def compared(work: Path, first: Path, held_out: HeldOut) -> dict[str, Any]:
         "gain": round(float(gain.mean()), 4),
         "interval": bounds.model_dump(),
         "verdict": verdict(bounds),
+        "weightBesideTheFirstStage": weight,
     }
 
 
@@ -94,9 +99,9 @@ def main(  # noqa: PLR0913  what can be tried by hand
     work: Annotated[Path, typer.Option(help="Kept between runs.")] = Path("build/reranking"),
     epochs: int = 1,
     learning_rate: float = 1e-4,
-    negatives: int = 4,
-    loss: str = "bce",
-    length: int = 192,
+    negatives: int = 3,
+    loss: str = "listwise",
+    length: int = 160,
 ) -> None:
     """Train a reranker, compare, write benchmarks/results/reranking.json."""
     started, work = machine(), work.absolute()

@@ -62,8 +62,8 @@ def mixed(precision: Precision, model: "Module") -> Iterator[None]:
 @contextlib.contextmanager
 def suited(model: Any, precision: Precision) -> Iterator[None]:
     """The model as it trains fastest here: on CPUs in bf16 attention as plain matrix products, because the fused kernel's backward
-    pass takes 40% of a step there; and pooling and scoring heads in float32, because a mean of hundreds of bf16 numbers, or a score of three
-    digits, loses what training is about."""
+    pass takes 40% of a step there; and pooling and scoring heads in float32, because a mean of hundreds of bf16 numbers, or a score
+    of three digits, loses what training is about."""
     import torch
 
     inner = getattr(model[0], "auto_model", None)
