@@ -91,6 +91,7 @@ class Operator:
     async def _with(self, connection: Connection) -> int:
         transport = Transport(connection, timeout=self._settings.request_seconds, on_request=self._metrics.request)
         replicas, prometheus = Replicas(), Prometheus()
+        pools: list[Replicas | Prometheus | Courier] = [replicas, prometheus]
         try:
             discovery = Discovery(transport)
             await self._until_stopped(self._crds(discovery, connection.server))
@@ -100,6 +101,7 @@ class Operator:
                 transport, fence=fence, discovery=discovery, replicas=replicas, prometheus=prometheus
             )
             courier = Courier(cluster, Hosts(self._settings.notification_hosts), fence, utc_now)
+            pools.append(courier)
             self._outbox = Outbox(courier.carry, metrics=self._metrics, wake=self._wake, now=utc_now)
             context = Context(cluster, self._settings, self._metrics, inbox=self._inbox, outbox=self._outbox)
             events = self._events = EventSource(connection, self._settings, self._wake, self._metrics)
@@ -115,7 +117,7 @@ class Operator:
                 await self._end(lease, events)
         finally:
             self._outbox.clear()
-            for pool in (courier, replicas, prometheus):
+            for pool in pools:
                 await pool.close()
             await transport.close()
 

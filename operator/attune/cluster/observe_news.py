@@ -11,12 +11,13 @@ from attune.observation import Delivery, News, SeenRetriever, TargetProblem
 
 async def observe_news(cluster: Cluster, seen: Seen, deliveries: tuple[Delivery, ...]) -> News:
     """Reads nothing where nothing is pending and no target is new."""
-    subject, retriever = subject_of(seen), seen.retriever
+    subject = subject_of(seen)
     if subject is None:
         return News()
     if isinstance(seen, SeenRetriever):
         checked = not seen.hasty and is_to_be_checked(seen.retriever)  # an alert does not wait for Secrets
         return News(seen.retriever, deliveries, await _problems(cluster, seen.retriever) if checked else None)
+    retriever = seen.retriever
     if retriever is None and subject.status.pending_notifications:
         name = subject.metadata.name if isinstance(subject, Retriever) else subject.spec.retriever
         retriever = await read_retriever(cluster, subject.metadata.namespace, name)

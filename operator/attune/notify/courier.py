@@ -189,4 +189,5 @@ def _seconds(text: str | None, now: datetime) -> float:
 def _why(receiver: Receiver, error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"{receiver.host} gave no answer within {SECONDS:g} s"
-    return f"{receiver.host}: {type(error).__name__}: {without_secrets(receiver, str(error))}"
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    return f"{receiver.host}: {type(error).__name__}: {without_secrets(receiver, str(cause))}"
