@@ -59,6 +59,8 @@ class KubeServer:
     faults: list[Callable[[web.Request], web.StreamResponse | None]] = field(default_factory=list)
     broken: int = 0
     """Another status than 0 is the answer to everything, watches too."""
+    lose: int = 0
+    """So many writes are stored, and their answers lost."""
     url: str = ""
     page: int | None = None
     """Lists have so many objects a page, whatever was asked for."""
@@ -144,9 +146,17 @@ class KubeServer:
             return refusal(404, "NotFound", "the server could not find the requested resource")
         if name is None:
             if request.method == "POST":
-                return self._create(request, plural, str(namespace), body)
+                return self._perhaps_lost(request, self._create(request, plural, str(namespace), body))
             return await (self._watch if request.query.get("watch") else self._list)(request, plural, namespace)
-        return self._one(request, (plural, str(namespace), name), body)
+        answer = self._one(request, (plural, str(namespace), name), body)
+        return answer if request.method == "GET" else self._perhaps_lost(request, answer)
+
+    def _perhaps_lost(self, request: web.BaseRequest, answer: web.Response) -> web.Response:
+        if self.lose:
+            self.lose -= 1
+            assert request.transport is not None
+            request.transport.abort()
+        return answer
 
     def _token_review(self, body: Thing) -> web.Response:
         user = self.tokens.get(body["spec"]["token"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -287,16 +288,34 @@ async def api_over(server: KubeServer, **given: str) -> AsyncIterator[Api]:
     await transport.close()
 
 
+@asynccontextmanager
+async def listening(api: Api, port: int = 0) -> AsyncIterator[str]:
+    """The application behind a real socket; its address."""
+    config = uvicorn.Config(api.app, lifespan="off", log_config=None, timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    bound = socket.create_server(("127.0.0.1", port))
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
+        await asyncio.sleep(0.005)
+    try:
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+    finally:
+        api.streams.ending.set()
+        server.should_exit = True
+        await serving
+
+
 async def run(port: int) -> None:
     server = a_server()
     for thing in sample_objects():
         server.put(thing)
-    async with server.serving(), api_over(server, ATTUNE_API_HEARTBEAT_SECONDS="15") as api:
-        print(f"http://127.0.0.1:{port}  tokens: {', '.join(f'{t} ({u})' for t, u in USERS.items())}")  # noqa: T201
-        config = uvicorn.Config(api.app, host="127.0.0.1", port=port, lifespan="off", log_level="warning")
-        progress = asyncio.create_task(_goes_on(server))
-        await uvicorn.Server(config).serve()
-        progress.cancel()
+    async with (
+        server.serving(),
+        api_over(server, ATTUNE_API_HEARTBEAT_SECONDS="15") as api,
+        listening(api, port) as url,
+    ):
+        print(f"{url}  tokens: {', '.join(f'{t} ({u})' for t, u in USERS.items())}", flush=True)  # noqa: T201
+        await _goes_on(server)
 
 
 async def _goes_on(server: KubeServer) -> None:

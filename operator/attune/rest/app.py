@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -37,8 +36,6 @@ from attune.rest.settings import ApiSettings
 from attune.rest.streams import Streams
 from attune.views import rows
 from attune.views.retrievers import phase_of
-
-log = structlog.get_logger(__name__)
 
 DASHBOARD = Path(__file__).parent / "dashboard"
 _CONTENT_POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -73,6 +70,7 @@ class Api:
     app: FastAPI
     streams: Streams
     mirrors: dict[str, Mirror]
+    watches: list[asyncio.Task[None]] = field(default_factory=list)
     draining: bool = False
 
     @property
@@ -92,7 +90,7 @@ def build(transport: Transport, settings: ApiSettings) -> Api:
 
     @asynccontextmanager
     async def alive(_: FastAPI) -> AsyncIterator[None]:
-        watches = [
+        api.watches[:] = [
             asyncio.create_task(
                 watching.follow(transport, mirror.kind, scope, mirror), name=f"watch {mirror.kind.plural}"
             )
@@ -102,9 +100,9 @@ def build(transport: Transport, settings: ApiSettings) -> Api:
         try:
             yield
         finally:
-            for watch in watches:
+            for watch in api.watches:
                 watch.cancel()
-            await asyncio.gather(*watches, return_exceptions=True)
+            await asyncio.gather(*api.watches, return_exceptions=True)
 
     api = Api(application(alive), streams, mirrors)
     api.app.state.streams = streams
@@ -132,7 +130,6 @@ def application(lifespan: Any = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _broken)
     app.openapi = lambda: described(app)  # type: ignore[method-assign]  # as FastAPI says to extend it
     return app
 
@@ -144,7 +141,8 @@ def _open_routes(api: Api, metrics: Metrics) -> None:
     """Probes and Prometheus: nothing of the cluster is in them."""
 
     async def healthz(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
+        ended = [watch.get_name() for watch in api.watches if watch.done()]
+        return PlainTextResponse(f"ended: {', '.join(ended)}\n" if ended else "ok\n", 503 if ended else 200)
 
     async def readyz(_: Request) -> Response:
         why = "draining" if api.draining else f"not read yet: {', '.join(api.unread)}" if api.unread else ""
@@ -201,10 +199,3 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _gone(_: Request, __: Exception) -> Response:
     return Response(status_code=499)
-
-
-async def _broken(request: Request, error: Exception) -> Response:
-    log.error("request failed", path=request.url.path, exc_info=error)
-    return Refused(500, "Internal", f"{type(error).__name__}: see the log of the API for this request").response(
-        request
-    )

@@ -20,7 +20,7 @@ from attune.cluster.watching import collection
 from attune.errors import ClusterError, NotFound
 from attune.objects import Manifest
 from attune.rest.access import Caller, Reviewer
-from attune.rest.mirror import Mirror, stripped
+from attune.rest.mirror import Mirror, Room, stripped
 from attune.rest.problems import Refused, missing, of_cluster
 from attune.rest.settings import ApiSettings
 
@@ -47,7 +47,12 @@ class Desk:
     def __init__(self, house: House, caller: Caller, namespace: str) -> None:
         self._house = house
         self._caller = caller
-        self.namespace = namespace
+        self._namespace = namespace
+
+    @property
+    def namespace(self) -> str:
+        """All that is done here is done in it."""
+        return self._namespace
 
     @property
     def user(self) -> str:
@@ -104,16 +109,16 @@ class Desk:
         except ClusterError as error:
             raise of_cluster(error) from error
 
-    async def mirror(self, kind: Kind) -> Mirror:
-        """All objects of a kind, as watched. What is read of it must be of `namespace`."""
+    async def listed(self, kind: Kind) -> Room:
+        """All objects of a kind in the namespace, as watched."""
         await self.demand("list", kind)
         found = self._house.mirrors[kind.kind]
         found.must_be_fresh(self.settings.stale_seconds)
-        return found
+        return found.room(self.namespace)
 
     async def all_of(self, kind: Kind) -> list[Manifest]:
         """All objects of a kind in the namespace, as watched: the newest first."""
-        return [entry.manifest() for entry in (await self.mirror(kind)).entries(self.namespace)]
+        return [entry.manifest() for entry in (await self.listed(kind)).entries()]
 
     async def labelled(self, kind: Kind, label: str, value: str) -> list[Manifest]:
         """Those with a label, as the API server has them now."""
@@ -125,10 +130,10 @@ class Desk:
             raise of_cluster(error) from error
         return [stripped(item, kind) for item in answer.json().get("items") or []]
 
-    async def watched(self, kind: Kind, name: str) -> Mirror:
+    async def watched(self, kind: Kind, name: str) -> Room:
         """For a stream about one object."""
         await self.demand("watch", kind, name)
-        return self._house.mirrors[kind.kind]
+        return self._house.mirrors[kind.kind].room(self.namespace)
 
     # ---- writing
 
@@ -210,19 +215,18 @@ class Gate:
     def __init__(self, house: House) -> None:
         self._house = house
 
-    async def admit(self, request: Request, namespace: str) -> Desk:
-        """A desk for the caller of this request; 401 where nobody is known by its token."""
+    async def caller(self, request: Request) -> Caller:
+        """Of a request; 401 where nobody is known by its token."""
         try:
             caller = await self._house.reviewer.caller(request.headers.get("authorization"))
         except ClusterError as error:
             raise of_cluster(error) from error
         request.scope["attune.user"] = caller.user.name
-        return Desk(self._house, caller, namespace)
+        return caller
 
-    @property
-    def default_namespace(self) -> str:
-        """Of requests that name none."""
-        return self._house.settings.namespace
+    def desk(self, caller: Caller, namespace: str) -> Desk:
+        """For a caller, in a namespace."""
+        return Desk(self._house, caller, namespace)
 
     @property
     def settings(self) -> ApiSettings:

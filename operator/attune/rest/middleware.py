@@ -6,10 +6,12 @@ from uuid import uuid4
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from attune.rest.desk import Gate
 from attune.rest.metrics import Metrics
+from attune.rest.problems import Refused
 from attune.rest.routing import GATE
 
 log = structlog.get_logger("attune.rest.access")
@@ -47,6 +49,12 @@ class Around:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, answered)
+            except Exception as error:
+                log.exception("request failed", path=scope["path"])
+                if status:
+                    raise
+                what = f"{type(error).__name__}: the log of the API tells of request {request_id}"
+                await Refused(500, "Internal", what).response(Request(scope))(scope, receive, answered)
             finally:
                 self._told(scope, status, seconds, perf_counter() - began)
 

@@ -6,7 +6,7 @@ Not a store: it can be thrown away at any time. It is read through `desk` only, 
 from asyncio import Event
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -154,6 +154,10 @@ class Mirror:
         """Whether everything was read once."""
         return not self._unread
 
+    def room(self, namespace: str) -> "Room":
+        """What one namespace has."""
+        return Room(self, namespace)
+
     def changes(self, namespace: str) -> int:
         """Counts changes of a namespace."""
         return self._changes.get(namespace, 0)
@@ -191,6 +195,35 @@ class Mirror:
             here.discard(event)
             if not here:
                 self._waiting.pop((namespace, name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A mirror, as far as one namespace goes: all that a desk hands out."""
+
+    _mirror: Mirror
+    namespace: str
+
+    @property
+    def changes(self) -> int:
+        """Counts changes."""
+        return self._mirror.changes(self.namespace)
+
+    def entry(self, name: str) -> Entry | None:
+        """One object."""
+        return self._mirror.entry(self.namespace, name)
+
+    def entries(self) -> list[Entry]:
+        """All: the newest first."""
+        return self._mirror.entries(self.namespace)
+
+    def remembered(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once until something changes."""
+        return self._mirror.remembered((self.namespace, self.changes, *key), make)
+
+    def waiting(self, name: str, event: Event) -> AbstractContextManager[None]:
+        """`event` is set whenever this object changes."""
+        return self._mirror.waiting(self.namespace, name, event)
 
 
 def stripped(thing: Manifest, kind: Kind) -> Manifest:

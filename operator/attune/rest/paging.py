@@ -19,7 +19,7 @@ from starlette.responses import Response
 from attune.api.kinds import Kind
 from attune.rest.answers import raw_answer, tag
 from attune.rest.desk import Desk
-from attune.rest.mirror import Entry, Mirror
+from attune.rest.mirror import Entry
 from attune.rest.problems import Refused
 
 DEFAULT_LIMIT, MOST = 100, 1000
@@ -58,14 +58,13 @@ def wanted(limit: int, cursor: str | None, **filters: object) -> Wanted:
 
 async def page(request: Request, desk: Desk, kind: Kind, part: Wanted) -> Response:
     """A page of rows as they are kept: nothing is parsed or made anew for it."""
-    mirror = await desk.mirror(kind)
-    key = (desk.namespace, mirror.changes(desk.namespace), part.digest, part.limit, part.cursor)
-    body, etag = mirror.remembered(key, lambda: _made(mirror, desk.namespace, part))
+    room = await desk.listed(kind)
+    body, etag = room.remembered((part.digest, part.limit, part.cursor), lambda: _made(room.entries(), part))
     return raw_answer(request, body, etag=etag)
 
 
-def _made(mirror: Mirror, namespace: str, part: Wanted) -> tuple[bytes, str]:
-    found, after = chosen(mirror.entries(namespace), part)
+def _made(entries: list[Entry], part: Wanted) -> tuple[bytes, str]:
+    found, after = chosen(entries, part)
     rest = f',"nextCursor":"{after}"' if after else ""
     body = b'{"items":[' + b",".join(entry.row for entry in found) + b"]" + rest.encode() + b"}"
     return body, tag(body)

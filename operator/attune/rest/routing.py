@@ -57,15 +57,14 @@ class GuardedRoute(APIRoute):
 
         async def guarded_handle(request: Request) -> Response:
             gate: Gate = request.scope[GATE]
-            desk = await gate.admit(request, gate.default_namespace)
-            desk.namespace = _namespace(request, gate.default_namespace)
+            caller = await gate.caller(request)
+            desk = gate.desk(caller, _namespace(request, gate.settings.namespace))
             for need in self.needs:
                 await desk.demand(need.verb, need.kind, request.path_params.get("id", "") if need.named else "")
             if not gate.settings.serves(desk.namespace):
                 served = ", ".join(gate.settings.namespaces)
-                raise Refused(
-                    404, "NamespaceNotServed", f"namespace {desk.namespace!r} is not served here; served are: {served}"
-                )
+                detail = f"namespace {desk.namespace!r} is not served here; served are: {served}"
+                raise Refused(404, "NamespaceNotServed", detail)
             request.scope[DESK] = desk
             if takes_body:
                 await _must_be_json(request, gate.settings.max_body_bytes)

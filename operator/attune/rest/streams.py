@@ -20,7 +20,7 @@ from attune.api.kinds import Kind
 from attune.messages.events import END, STATE
 from attune.objects import Manifest
 from attune.rest.desk import Desk
-from attune.rest.mirror import Mirror, version_of
+from attune.rest.mirror import Room, version_of
 from attune.rest.problems import Refused, unavailable
 
 LastEventId = Annotated[
@@ -51,15 +51,15 @@ class Subject:
     """What a stream is about: how to look, what to wait for, and which rights it lives on."""
 
     look: Callable[[], Awaitable[Snapshot]]
-    waits: tuple[tuple[Mirror, str], ...]
+    waits: tuple[tuple[Room, str], ...]
     rights: tuple[tuple[str, Kind, str], ...]
 
 
 class Watched:
     """One object as a stream sees it: asked for once, then followed by the watch that all share."""
 
-    def __init__(self, desk: Desk, kind: Kind, name: str, mirror: Mirror) -> None:
-        self._desk, self._kind, self._name, self._mirror = desk, kind, name, mirror
+    def __init__(self, desk: Desk, kind: Kind, name: str, room: Room) -> None:
+        self._desk, self._kind, self._name, self._room = desk, kind, name, room
         self._known: Manifest | None = None
 
     @classmethod
@@ -76,13 +76,13 @@ class Watched:
         return self._known
 
     @property
-    def wait(self) -> tuple[Mirror, str]:
+    def wait(self) -> tuple[Room, str]:
         """What wakes a stream."""
-        return self._mirror, self._name
+        return self._room, self._name
 
     async def now(self) -> Manifest | None:
         """As it is; None when it is gone, or another one has its name."""
-        entry = self._mirror.entry(self._desk.namespace, self._name)
+        entry = self._room.entry(self._name)
         if entry is None:  # gone, or not heard of yet
             found = await self._desk.find(self._kind, self._name)
         else:
@@ -129,8 +129,8 @@ class Streams:
         self._open += 1
         try:
             with ExitStack() as stack:
-                for mirror, name in subject.waits:
-                    stack.enter_context(mirror.waiting(desk.namespace, name, changed))
+                for room, name in subject.waits:
+                    stack.enter_context(room.waiting(name, changed))
                 changed.set()  # what happened between the first look and now
                 while not self.ending.is_set():
                     if now.id != sent:

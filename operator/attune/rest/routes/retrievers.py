@@ -25,8 +25,8 @@ async def list_retrievers(
     request: Request, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Response:
     """Retrievers, the newest first. What the caller may not list is left out, and named."""
-    mirror = await desk.mirror(RETRIEVER)
-    found, after = paging.chosen(mirror.entries(desk.namespace), paging.wanted(limit, cursor))
+    room = await desk.listed(RETRIEVER)
+    found, after = paging.chosen(room.entries(), paging.wanted(limit, cursor))
     others, hidden = await _others(desk)
     body: dict[str, Any] = {"items": [_view(entry.manifest(), others, hidden) for entry in found]}
     return json_answer(request, body | ({"nextCursor": after} if after else {}))
