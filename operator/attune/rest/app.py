@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import compile_path
 from starlette.staticfiles import StaticFiles
 
 from attune import __version__
@@ -122,6 +123,7 @@ def application(lifespan: Any = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     for part in (runs, tests, versions, retrievers, callers):  # /models/train before /models/{id}
         app.include_router(part.router)
@@ -194,7 +196,15 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     reason = {404: "NoSuchPath", 405: "NoSuchMethod"}.get(error.status_code, "HttpError")
     detail = f"{request.method} {request.url.path}: {error.detail}; /openapi.json has the paths"
-    return Refused(error.status_code, reason, detail, headers=error.headers).response(request)
+    headers = {**(error.headers or {}), **({"allow": _methods(request)} if error.status_code == 405 else {})}
+    return Refused(error.status_code, reason, detail, headers=headers).response(request)
+
+
+def _methods(request: Request) -> str:
+    """All that the path takes: two routes may share it, and starlette tells of one."""
+    document = request.app.openapi()["paths"]
+    known = [ops for path, ops in document.items() if compile_path(path)[0].match(request.url.path)]
+    return ", ".join(sorted({method.upper() for ops in known[:1] for method in ops})) or "GET"
 
 
 async def _gone(_: Request, __: Exception) -> Response:
