@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from attune.messages.events import RunState, VersionState
 from attune.messages.problem import Problem
-from attune.rest.routing import ANSWERS
+from attune.rest.routing import ANSWERS, NEEDS
 
 ABOUT = """\
 Custom resources of Attune over HTTP, for callers that have no kubectl. Every request is made in the name of its caller: a bearer token
@@ -52,7 +52,8 @@ def described(app: FastAPI) -> dict[str, Any]:
 
 
 def _tidy(operation: dict[str, Any]) -> None:
-    """Without FastAPI's own 422, which our problem replaces."""
+    """Needs as words; without FastAPI's own 422, which our problem replaces."""
+    operation[NEEDS] = [f"{need['verb']} {need['kind']['plural']}" for need in operation[NEEDS]]
     for code, response in operation["responses"].items():
         content = response.get("content") or {}
         if int(code) >= 400:

@@ -34,9 +34,6 @@ class Need:
     kind: Kind
     named: bool = False
 
-    def __str__(self) -> str:
-        return f"{self.verb} {self.kind.plural}"
-
 
 ANSWERS: dict[str, type[BaseModel]] = {}
 """Forms of answers, by name: for the document. Handlers answer with values of these forms, by `answers`."""
@@ -52,7 +49,7 @@ class GuardedRoute(APIRoute):
         if NEEDS not in extra:
             raise TypeError(f"{path} declares no needs; make it with `guarded`")
         self.needs: tuple[Need, ...] = extra[NEEDS]
-        options["openapi_extra"] = {**extra, NEEDS: [str(need) for need in self.needs], "security": [{"bearer": []}]}
+        options["openapi_extra"] = {**extra, "security": [{"bearer": []}]}
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
