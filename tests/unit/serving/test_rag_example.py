@@ -15,7 +15,7 @@ from artifacts import Made
 from attune.client import AsyncServing, BadRequest, NotFound, Serving, Unreachable
 from attune.contract import IndexSpec, ServedModel, ServedSplit
 from attune.contract.counting import VALUES
-from chat_server import ChatServer, completion
+from chat_server import chat_server, completion
 from serving_process import ServingProcess, served, serving_config
 from tiny_bert import sentences
 
@@ -64,7 +64,7 @@ def test_a_question_is_answered_from_what_was_found_and_the_users_opinion_counts
     assert asked == ["Did that answer the question? [y/n] "]
     version = pods.post("/v1/search", {"query": QUERY}).headers["x-attune-version"]
     assert pods.metric("attune_serving_feedback_total", version=version, metric="answerAccepted") == 1
-    assert pods.metric("attune_serving_feedback_sum_total", version=version, metric="answerAccepted") == 1
+    assert pods.metric("attune_serving_feedback_value_sum", version=version, metric="answerAccepted") == 1
 
 
 def test_feedback_is_counted_once_for_the_arm_that_answered(example: ModuleType, pods: ServingProcess) -> None:
@@ -94,7 +94,7 @@ def test_a_language_model_gets_the_passages_and_the_question(
         prompts.append(str(asked.body["messages"]))  # type: ignore[attr-defined]
         return 200, completion("the very one [d007]")
 
-    with ChatServer(answer) as chat, Serving(pods.url) as serving:
+    with chat_server(answer) as chat, Serving(pods.url) as serving:
         model = example.language_model(chat.url, "tiny")
         found = example.Application(example.AttuneRetriever(serving=serving, top_k=2), model).ask(QUERY)
     assert found.text == "the very one [d007]"
