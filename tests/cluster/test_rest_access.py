@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from attune.rest.app import application
 from attune.rest.routing import GuardedRoute
@@ -136,9 +136,21 @@ def test_a_right_on_one_object_by_name_is_enough(world: RestWorld) -> None:
         assert client.get("/api/rag/models").status_code == 403
 
 
-def test_the_process_ends_well_and_its_log_has_no_token(
-    cluster: Cluster, world: RestWorld, viewer: str, tmp_path: Path
-) -> None:
+def test_the_manifests_start_an_api_that_answers(world: RestWorld, viewer: str) -> None:
+    """As a Deployment, with its probes, from the image's other command."""
+    things = yaml.safe_dump_all(world.manifests())
+    world.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=things)
+    world.cluster.kubectl("rollout", "status", "deployment/attune-api", "-n", world.namespace, "--timeout=180s")
+    pods = world.cluster.get("pods", "-n", world.namespace, "-l", "app.kubernetes.io/name=attune-api")["items"]
+    assert len(pods) == 2
+    for pod in pods:
+        url = f"http://{pod['status']['podIP']}:8090/api/rag/models"
+        answer = httpx.get(url, headers={"authorization": f"Bearer {viewer}"}, trust_env=False, timeout=30)
+        assert len(answer.json()["items"]) == 8
+    world.cluster.kubectl("delete", "deployment", "attune-api", "-n", world.namespace)
+
+
+def test_the_log_has_the_user_and_no_token(world: RestWorld, viewer: str) -> None:
     with world.client(viewer) as client:
         client.get("/api/rag/models", headers={"x-request-id": "looked-for"})
     assert "looked-for" in world.process.log

@@ -99,13 +99,19 @@ class RestWorld:
         self.process = RestProcess(kubeconfig, self.namespace, folder, **settings).start()
 
     def _give_the_api_its_roles(self) -> None:
-        things = [t for t in yaml.safe_load_all(MANIFEST.read_text()) if "Role" in t["kind"]]
+        things = [t for t in self.manifests() if "Role" in t["kind"] or t["kind"] == "ServiceAccount"]
+        self.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(things))
+
+    def manifests(self) -> list[dict[str, Any]]:
+        """Of the API, for this namespace instead of attune-system."""
+        things = list(yaml.safe_load_all(MANIFEST.read_text()))
         for thing in things:
             if thing["kind"] == "ClusterRoleBinding":
                 thing["metadata"]["name"] += f"-{self.namespace}"
                 thing["subjects"][0]["namespace"] = self.namespace
-        self.cluster.kubectl("create", "serviceaccount", "attune-api", "-n", self.namespace)
-        self.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(things))
+            elif thing["kind"] != "ClusterRole":
+                thing["metadata"]["namespace"] = self.namespace
+        return things
 
     def put(self, thing: dict[str, Any]) -> None:
         """Spec by apply, status as the operator writes it."""
