@@ -66,7 +66,9 @@ class _Client:
 
     async def _connected(self, follower: Follower[M], events: Events[M]) -> AsyncIterator[M]:
         params = self._connection.params
-        async with self._http.stream("GET", events.path, params=params, headers=follower.headers) as answer:
+        async with self._http.stream(
+            "GET", events.path, params=params, headers=follower.headers, timeout=self._connection.streaming
+        ) as answer:
             if answer.status_code not in {200, 204}:
                 await answer.aread()
             follower.opened(answer)

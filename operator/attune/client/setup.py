@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+SILENCE_SECONDS = 120.0
 Token = str | Callable[[], str] | None
 
 
@@ -33,6 +34,11 @@ class Connection:
     patience: float = 60.0
     """Seconds after which nothing is tried again."""
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def streaming(self) -> httpx.Timeout:
+        """Of streams: heartbeats come every 15 seconds, unless somebody set them otherwise."""
+        return httpx.Timeout(self.timeout, read=max(self.timeout, SILENCE_SECONDS))
 
     @property
     def auth(self) -> httpx.Auth:

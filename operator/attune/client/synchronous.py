@@ -62,7 +62,9 @@ class _Client:
 
     def _connected(self, follower: Follower[M], events: Events[M]) -> Iterator[M]:
         params = self._connection.params
-        with self._http.stream("GET", events.path, params=params, headers=follower.headers) as answer:
+        with self._http.stream(
+            "GET", events.path, params=params, headers=follower.headers, timeout=self._connection.streaming
+        ) as answer:
             if answer.status_code not in {200, 204}:
                 answer.read()
             follower.opened(answer)
