@@ -29,6 +29,11 @@ class ClusterError(AttuneError):
     transient = False
     """True when the same request may succeed later without anybody changing anything."""
 
+    said: str | None = None
+    """The API server's own words, without the request; None where there was no answer."""
+    causes: tuple[tuple[str, str], ...] = ()
+    """(field, message) of every complaint, where the API server named them."""
+
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status

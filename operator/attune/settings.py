@@ -4,34 +4,22 @@
 process. `load_settings` turns a bad value into one line that names the variable, the value and what is allowed.
 """
 
-import os
 import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from attune import __version__
-from attune.errors import StartError
+from attune.environment import DNS_LABEL, DNS_SUBDOMAIN, SettingsError, load, own_namespace, variables, written
 
-_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+__all__ = ["Settings", "SettingsError", "load_settings", "unknown_variables"]
 
-DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
-DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 HOST = r"^([*][.])?[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?$|^[0-9a-fA-F:]{2,39}$"
-
-
-class SettingsError(StartError):
-    """A variable of the environment has a value that is not allowed. The message is one line."""
-
-
-def _own_namespace() -> str:
-    """The namespace of our pod; `default` outside of a cluster."""
-    return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.is_file() else "default"
 
 
 def _identity() -> str:
@@ -73,7 +61,7 @@ class Settings(BaseSettings):
     """Hosts that notifications may go to, separated by commas: hooks.slack.com,*.example.com; empty: all but this machine and its links."""
 
     leader_election: bool = Field(True, alias="ATTUNE_LEADER_ELECTION")
-    lease_namespace: str = Field(default_factory=_own_namespace, pattern=DNS_LABEL, alias="ATTUNE_LEASE_NAMESPACE")
+    lease_namespace: str = Field(default_factory=own_namespace, pattern=DNS_LABEL, alias="ATTUNE_LEASE_NAMESPACE")
     lease_name: str = Field("attune-operator", pattern=DNS_SUBDOMAIN, alias="ATTUNE_LEASE_NAME")
     lease_seconds: int = Field(15, ge=2, le=600, alias="ATTUNE_LEASE_SECONDS")
     """How long others wait after the last renewal they saw; a leader stops writing after two thirds of it."""
@@ -142,8 +130,7 @@ class Settings(BaseSettings):
 
     def by_variable(self) -> dict[str, str]:
         """Variable → value as one would write it; for `attune-operator --settings`."""
-        values = {str(info.alias): getattr(self, name) for name, info in type(self).model_fields.items()}
-        return {variable: _written(value) for variable, value in values.items()}
+        return written(self)
 
     @property
     def watch_seconds(self) -> int:
@@ -151,61 +138,11 @@ class Settings(BaseSettings):
         return max(1, int(self.stale_seconds / 4))
 
 
-def _written(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment; raises SettingsError with one line."""
-    source = os.environ if environ is None else environ
-    given = {name: source[name] for name in _variables() if source.get(name, "").strip()}
-    try:
-        return Settings.model_validate(given)
-    except ValidationError as e:
-        raise SettingsError("; ".join(_describe(dict(error), given) for error in e.errors())) from e
+    return load(Settings, environ)
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Variables that look like ours and are not: most likely a typing error. (ATTUNE_* may come from Service links.)"""
-    return sorted(name for name in environ if name.startswith("FINETUNE_") and name not in _variables())
-
-
-def _variables() -> dict[str, str]:
-    """Variable → field."""
-    return {str(info.alias): name for name, info in Settings.model_fields.items()}
-
-
-def _describe(error: dict[str, Any], given: Mapping[str, str]) -> str:
-    """`FINETUNE_PROVIDER="azure": allowed are openai, local`."""
-    if not error["loc"]:
-        return str(error["msg"]).removeprefix("Value error, ")
-    variable = str(error["loc"][0])
-    return f'{variable}="{given.get(variable, error["input"])}": {_allowed(variable, error)}'
-
-
-def _allowed(variable: str, error: dict[str, Any]) -> str:
-    message = str(error["msg"])
-    if error["type"] == "value_error":
-        return message.removeprefix("Value error, ")
-    annotation = Settings.model_fields[_variables().get(variable, variable)].annotation
-    if get_origin(annotation) is Literal:
-        return "allowed are " + ", ".join(map(str, get_args(annotation)))
-    if annotation is bool:
-        return "allowed are true, false"
-    if annotation in {int, float}:
-        return ("allowed are whole numbers" if annotation is int else "allowed are numbers") + _bounds(variable)
-    if "pattern" in (error.get("ctx") or {}):
-        return "allowed are lower-case letters, digits and hyphens"
-    return message
-
-
-def _bounds(variable: str) -> str:
-    """` ≥ 1, ≤ 256`, from the field's own constraints."""
-    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    metadata = Settings.model_fields[_variables()[variable]].metadata
-    found = [(sign, getattr(bound, name, None)) for bound in metadata for name, sign in signs.items()]
-    return ",".join(f" {sign} {value}" for sign, value in found if value is not None)
+    return sorted(name for name in environ if name.startswith("FINETUNE_") and name not in variables(Settings))

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from attune.cli.ab_tests import view as views
+from attune.views import ab_tests as views
 
 NOW = datetime(2026, 3, 15, 12, 0, tzinfo=UTC)
 

@@ -72,8 +72,9 @@ def status(
     """One screen: what serves, since when, how good, what is running, what comes next, what is wrong."""
     from rich.console import Group
 
-    from attune.cli import render, view
+    from attune.cli import render
     from attune.cli.session import Session, run
+    from attune.views import retrievers as view
 
     async def work(session: Session) -> list[Any]:
         found = [await session.retriever(retriever)] if retriever else await session.all_of("Retriever")
@@ -94,8 +95,9 @@ def history(
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Which version served since when, and why it took over; what became of every version."""
-    from attune.cli import render, view
+    from attune.cli import render
     from attune.cli.session import Session, run
+    from attune.views import retrievers as view
 
     async def work(session: Session) -> Any:
         return view.history_view(await session.retriever(retriever), await session.all_of("ModelVersion"))
@@ -160,8 +162,9 @@ def diff(  # noqa: PLR0913  options of a command line
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Configuration, data, metrics, index and artifact of two versions."""
-    from attune.cli import render, view
+    from attune.cli import render
     from attune.cli.session import Session, run
+    from attune.views import retrievers as view
 
     async def work(session: Session) -> Any:
         one, other = await session.get("ModelVersion", a), await session.get("ModelVersion", b)

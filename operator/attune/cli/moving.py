@@ -1,6 +1,7 @@
 """promote and rollback: a new requestID on a version, and the operator's answer to it.
 
-The rules are the operator's (`attune.decide.promotion`); here only what the caller surely did not mean is refused.
+The rules are the operator's (`attune.decide.promotion`); here only what the caller surely did not mean is refused
+(`attune.views.moving`).
 """
 
 import asyncio
@@ -9,9 +10,10 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from attune.cli.session import FAILED, OK, TIMED_OUT, Problem, Say, Session, pointer
+from attune.cli.session import FAILED, OK, TIMED_OUT, Problem, Say, Session
 from attune.errors import ClusterError
 from attune.objects import Manifest
+from attune.views import moving
 
 LOOK_SECONDS = 0.2
 TYPES = ("embedding", "reranker")
@@ -34,24 +36,6 @@ class Asked:
     back: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The version that is asked for, beside what serves now."""
-
-    version: Manifest
-    retriever: Manifest
-    active: str | None
-    active_number: int | None
-
-    @property
-    def name(self) -> str:
-        return str(self.version["metadata"]["name"])
-
-    @property
-    def number(self) -> int:
-        return int(self.version["spec"]["version"])
-
-
 def exit_code(answer: dict[str, Any]) -> int:
     """1 for a refusal, 3 where no answer came in time."""
     return {"Refused": FAILED, TIMEOUT: TIMED_OUT}.get(answer["result"], OK)
@@ -59,10 +43,12 @@ def exit_code(answer: dict[str, Any]) -> int:
 
 async def move(session: Session, asked: Asked, say: Say) -> dict[str, Any]:
     """Ask, and wait for the answer: version, requestID, before, result (Promoted, RolledBack, Refused, Active, Asked, Timeout), message."""
-    found = await _found(session, asked.version)
-    if found.active == found.name:
+    found = await _found(session, asked)
+    if moving.active_already(found) is not None:
         return _answer(found, None, ACTIVE, "it is active already")
-    await _refuse(session, found, asked)
+    refusal = moving.first(moving.UNMEANT, found)
+    if refusal is not None:
+        raise Problem(refusal.fact + await _way_out(session, found, refusal.reason))
     request_id = asked.request_id or f"cli-{uuid4().hex[:12]}"
     await session.merge("ModelVersion", found.name, {"spec": {"promotion": {"requestID": request_id}}})
     say(f"{found.name}: asked for, request {request_id}; {found.active or 'nothing'} serves now")
@@ -71,46 +57,27 @@ async def move(session: Session, asked: Asked, say: Say) -> dict[str, Any]:
     return await _waited(session, found, request_id, asked.timeout, say)
 
 
-async def _found(session: Session, name: str) -> Found:
-    version = await session.get("ModelVersion", name)
+async def _found(session: Session, asked: Asked) -> moving.Asked:
+    version = await session.get("ModelVersion", asked.version)
     retriever = await session.get("Retriever", version["spec"]["retriever"])
-    active = pointer(retriever, version["spec"]["type"]).get("active")
+    active = moving.pointer(retriever, version["spec"]["type"]).get("active")
     current = await session.find("ModelVersion", active) if active else None
-    return Found(version, retriever, active, int(current["spec"]["version"]) if current else None)
+    return moving.Asked(version, retriever, current, asked.request_id, asked.sure, asked.back)
 
 
-async def _refuse(session: Session, found: Found, asked: Asked) -> None:
-    status, name = found.version.get("status") or {}, found.name
-    if status.get("retirement"):
-        kept = ", ".join(await _kept(session, found.version)) or "none"
-        raise Problem(f"{name} is not kept any more, its files are deleted; kept are: {kept}")
-    answered = (status.get("promotion") or {}).get("handledRequestID")
-    if asked.request_id is not None and asked.request_id == answered:
-        raise Problem(
-            f"request {answered} on {name} was answered already ({status['promotion'].get('result')}: "
-            f"{status['promotion'].get('message')}); each new --request-id asks once"
-        )
-    if asked.sure:
-        return
-    quarantined = (found.retriever.get("status") or {}).get("quarantined") or []
-    taken_back = next((q for q in quarantined if q["version"] == name), None)
-    if taken_back is not None:
-        raise Problem(f"{name} was taken back: {taken_back['cause']}. If it is to serve all the same, add --yes")
-    if found.active_number is None or found.number == found.active_number:
-        return
-    if not asked.back and found.number < found.active_number:
-        raise Problem(
-            f"{name} is older than {found.active}, which serves, so this is a rollback: "
-            f"`kubectl attune rollback --to {name}`, or add --yes"
-        )
-    if asked.back and found.number > found.active_number:
-        raise Problem(
-            f"{name} is newer than {found.active}, which serves, so this is no rollback: "
-            f"`kubectl attune promote {name}`, or add --yes"
-        )
+async def _way_out(session: Session, found: moving.Asked, reason: str) -> str:
+    """What to do instead, in commands."""
+    if reason == moving.ARTIFACT_DELETED:
+        return f"; kept are: {', '.join(await _kept(session, found.version)) or 'none'}"
+    return {
+        moving.ANSWERED: "; each new --request-id asks once",
+        moving.TAKEN_BACK: ". If it is to serve all the same, add --yes",
+        moving.OLDER: f": `kubectl attune rollback --to {found.name}`, or add --yes",
+        moving.NEWER: f": `kubectl attune promote {found.name}`, or add --yes",
+    }[reason]
 
 
-async def _waited(session: Session, found: Found, request_id: str, seconds: float, say: Say) -> dict[str, Any]:
+async def _waited(session: Session, found: moving.Asked, request_id: str, seconds: float, say: Say) -> dict[str, Any]:
     until, told = monotonic() + seconds, ""
     while True:
         try:
@@ -132,7 +99,7 @@ async def _waited(session: Session, found: Found, request_id: str, seconds: floa
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def _answer(found: Found, request_id: str | None, result: str, message: str) -> dict[str, Any]:
+def _answer(found: moving.Asked, request_id: str | None, result: str, message: str) -> dict[str, Any]:
     return {
         "version": found.name,
         "requestID": request_id,
@@ -150,10 +117,10 @@ async def target(session: Session, name: str | None, to: str | None, kind: str |
     if to is not None:
         return await _named(session, name, to, kind)
     retriever = await session.retriever(name)
-    kinds = [kind] if kind else [t for t in TYPES if pointer(retriever, t).get("previous")]
+    kinds = [kind] if kind else [t for t in TYPES if moving.pointer(retriever, t).get("previous")]
     if len(kinds) > 1:
         raise Problem("both types have a version before: say --type embedding or --type reranker")
-    previous = pointer(retriever, kinds[0]).get("previous") if kinds else None
+    previous = moving.pointer(retriever, kinds[0]).get("previous") if kinds else None
     if previous is None:
         what, of = retriever["metadata"]["name"], f"{kind} " if kind else ""
         raise Problem(

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attune.api.display import change, percent, score, span
-from attune.cli.view import View
+from attune.views.retrievers import View
 
 WIDTH = 120
 SIDE_BY_SIDE = 110

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attune.cli.session import Problem, Session
-from attune.cli.view import View
+from attune.views.retrievers import View
 
 FILE = "file://"
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 from urllib.parse import quote
 
 import structlog
@@ -156,9 +156,3 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
     """One line, and the end."""
     typer.echo(f"attune: {message}", err=True)
     raise typer.Exit(code)
-
-
-def pointer(retriever: Manifest, kind: str) -> dict[str, Any]:
-    """Which versions of this type serve; empty while none does."""
-    found: dict[str, Any] = (retriever.get("status") or {}).get(kind) or {}
-    return found

@@ -49,7 +49,7 @@ class Transport:
         self._connection = connection
         self._session = connection.session(trace=fence_trace())
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, _CONNECT_SECONDS))
-        self._on_request = on_request
+        self.on_request = on_request
 
     async def close(self) -> None:
         await self._session.close()
@@ -91,17 +91,30 @@ class Transport:
             what = "no answer in time" if isinstance(e, TimeoutError) else (str(e) or type(e).__name__)
             raise Unavailable(f"{method} {path}: {self._connection.server}: {what}") from e
         finally:
-            if self._on_request is not None:
-                self._on_request(method, code)
+            if self.on_request is not None:
+                self.on_request(method, code)
 
-    async def lines(self, path: str, *, query: Mapping[str, str] | None = None) -> AsyncIterator[str]:
-        """Lines of an answer that goes on until the server ends it, such as a log that is followed; errors as of `request`."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
+    async def lines(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        silence: float | None = None,
+        opened: Callable[[], None] | None = None,
+    ) -> AsyncIterator[str]:
+        """Lines of an answer that goes on until the server ends it, such as a log that is followed; errors as of `request`.
+
+        `silence`: seconds without a byte after which the connection is given up; None: it may be quiet for ever. `opened` is
+        called once the server has accepted the request.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence)
         url = self._connection.server + path
         try:
             async with self._session.get(url, params=query, timeout=timeout) as response:
                 if response.status >= 300:
                     raise failure(response.status, await response.read(), f"GET {path}")
+                if opened is not None:
+                    opened()
                 rest = b""
                 async for part in response.content.iter_any():
                     *whole, rest = (rest + part).split(b"\n")
@@ -129,6 +142,16 @@ def fence_trace() -> aiohttp.TraceConfig:
 
 def failure(status: int, body: bytes, request: str, retry_after: str | None = None) -> ClusterError:
     """The error for an answer that is not 2xx; its message is the server's own where it sent a Status object."""
+    error = _failure(status, body, request, retry_after)
+    document = _status_object(body)
+    error.said = _message(document)
+    details = document.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    error.causes = tuple((str(c.get("field") or ""), str(c.get("message") or "")) for c in causes or ())
+    return error
+
+
+def _failure(status: int, body: bytes, request: str, retry_after: str | None) -> ClusterError:
     document = _status_object(body)
     reason = str(document.get("reason") or "")
     said = _message(document) or body[:300].decode(errors="replace") or "no message"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ab_test_objects import mean, metric, running, shown
-from attune.cli.ab_tests import view as views
 from attune.cli.ab_tests import words
+from attune.views import ab_tests as views
 
 
 def meaning(given: dict[str, Any], a: float | None, b: float | None, low: float, high: float, p: float | None) -> str:

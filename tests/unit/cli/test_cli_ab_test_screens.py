@@ -10,9 +10,9 @@ import pytest
 
 from ab_test_objects import NOW, an_ab_test, at, drawn, mean, metric, running, shown
 from attune.cli import render as screens
-from attune.cli import view
 from attune.cli.ab_tests import screen as drawing
-from attune.cli.ab_tests import view as views
+from attune.views import ab_tests as views
+from attune.views import retrievers as view
 
 
 def screen(test: dict[str, Any], width: int = 120) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from attune.cli import render, view
+from attune.cli import render
+from attune.views import retrievers as view
 from promotions import V1, V2, V3, ask, world_with
 from worlds import World, counting, training_job, training_schedule
 

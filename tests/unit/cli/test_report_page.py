@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from attune.cli.ab_tests import report
-from attune.cli.ab_tests import view as views
 from attune.cli.session import Problem
+from attune.views import ab_tests as views
 
 NOW = datetime(2026, 3, 15, 12, 0, tzinfo=UTC)
 VOID = {"meta", "br", "line", "rect", "path", "use", "link", "img", "input", "hr"}

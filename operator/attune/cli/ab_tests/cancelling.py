@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from attune.cli.ab_tests.view import TERMINAL, phase_of
 from attune.cli.moving import ASKED, LOOK_SECONDS, TIMEOUT
 from attune.cli.session import FAILED, OK, TIMED_OUT, Problem, Say, Session
 from attune.errors import ClusterError
 from attune.objects import Manifest
+from attune.views.ab_tests import TERMINAL
+from attune.views.retrievers import phase_of
 
 CANCELLED = "Cancelled"
 

@@ -45,8 +45,8 @@ def list_tests(
 ) -> None:
     """All tests of the namespace, the newest first."""
     from attune.cli.ab_tests import screen
-    from attune.cli.ab_tests import view as views
     from attune.cli.session import run
+    from attune.views import ab_tests as views
 
     found = views.list_view(run(where(namespace, context, kubeconfig), lambda s: s.all_of("ABTest")))
     write(found, output, lambda _: screen.listing(found, datetime.now(UTC)))
@@ -62,8 +62,8 @@ def show(
 ) -> None:
     """One screen: phase, arms, metrics with intervals and what they mean, what to do, and the primary metric over time."""
     from attune.cli.ab_tests import screen
-    from attune.cli.ab_tests import view as views
     from attune.cli.session import run
+    from attune.views import ab_tests as views
 
     found = views.show_view(run(where(namespace, context, kubeconfig), lambda s: s.get("ABTest", name)))
     write(found, output, lambda console: screen.screen(found, datetime.now(UTC), console.width))
@@ -80,8 +80,8 @@ def report(
 ) -> None:
     """The same as one HTML page that needs nothing else: to send, to keep, to read on a telephone."""
     from attune.cli.ab_tests import report
-    from attune.cli.ab_tests import view as views
     from attune.cli.session import Session, run
+    from attune.views import ab_tests as views
 
     async def work(session: Session) -> tuple[Path, int]:
         found = views.show_view(await session.get("ABTest", name))

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from attune.api.display import percent, span
 from attune.cli.ab_tests.planning import max_duration
-from attune.cli.view import View
+from attune.views.retrievers import View
 
 _ENDS = {
     "sequential": "at most; it may end at any look before",

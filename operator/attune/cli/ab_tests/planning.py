@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from attune.cli.ab_tests.traffic import Found
 from attune.cli.session import Problem
-from attune.cli.view import View
 from attune.decide.experiment.statistics.multiplicity import interval_alpha
 from attune.decide.experiment.statistics.planning import (
     Design,
@@ -19,6 +18,7 @@ from attune.decide.experiment.statistics.planning import (
     fixed_horizon,
     sd_of_share,
 )
+from attune.views.retrievers import View
 
 EVEN = 0.5
 DEFAULT_DAYS, LONGEST_DAYS = 7.0, 90.0

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from attune import __version__
-from attune.cli.ab_tests import view as views
 from attune.cli.ab_tests import words
 from attune.cli.session import Problem
-from attune.cli.view import View
+from attune.views import ab_tests as views
+from attune.views.retrievers import View
 
 TEMPLATE = "report.html.jinja"
 MARK = "attune-report"

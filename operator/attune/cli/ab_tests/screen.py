@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from attune.api.display import percent, span
-from attune.cli.ab_tests import view as views
 from attune.cli.ab_tests import words
 from attune.cli.render import ago
-from attune.cli.view import View
 from attune.decide.experiment.statistics.sample_ratio import MISMATCH
+from attune.views import ab_tests as views
+from attune.views.retrievers import View
 
 STYLES = {"better": "green", "withinMargin": "green", "worse": "bold red", "harmed": "bold red", "noValues": "yellow"}
 PHASES = {

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from attune.api import labels
 from attune.cli.ab_tests import growth
 from attune.cli.session import Session
-from attune.cli.view import View
 from attune.contract import TrafficReport
 from attune.errors import ClusterError
 from attune.observation.replicas import PORT, SeenReplica, serving_pods
+from attune.views.retrievers import View
 
 PATH = "/v1/traffic"
 SECONDS = 10.0

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 from attune.api.display import percent, span
-from attune.cli.ab_tests import view as views
-from attune.cli.view import View
 from attune.contract.counting import ERROR, LATENCY
 from attune.decide.experiment.statistics.sample_ratio import MISMATCH
+from attune.views import ab_tests as views
+from attune.views.retrievers import View
 
 MEANINGS = {
     views.BETTER: "better",

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from attune.api.values import parse_duration
-from attune.cli.view import View
 from attune.contract.counting import ERROR, LATENCY
 from attune.decide.experiment.statistics.multiplicity import interval_alpha
 from attune.objects import Manifest
+from attune.views.retrievers import View, phase_of
 
 BETTER, WORSE, OPEN, WITHIN, HARMED = "better", "worse", "open", "withinMargin", "harmed"
 NO_VALUES, NOT_TESTED = "noValues", "notTested"
@@ -23,11 +23,6 @@ ATTENTION = ("MetricsUnavailable", "SampleRatioMismatch")
 DEFAULTS = {"method": "sequential", "alpha": 0.05, "correction": "holm"}
 _RELATIVE_FROM = 3.0
 """Standard errors that A's mean must be away from 0 for a relative change to mean something."""
-
-
-def phase_of(test: Manifest) -> str:
-    """Pending until the operator has said another."""
-    return str((test.get("status") or {}).get("phase") or "Pending")
 
 
 def list_view(tests: list[Manifest]) -> list[View]:

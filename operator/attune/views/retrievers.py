@@ -1,4 +1,7 @@
-"""What the commands show, as plain values: the JSON of `-o json`, and what `render` draws. Pure functions of stored objects."""
+"""What screens and answers show of a Retriever and its versions, as plain values. Pure functions of stored objects.
+
+The JSON of `kubectl attune -o json` and of the REST API, and what `cli.render` draws.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,8 +38,8 @@ def status_view(
         "generation": status.get("servingGeneration"),
         "models": {t: _model(t, retriever, mine) for t in TYPES if (retriever.get("spec") or {}).get(t)},
         "promoting": status.get("candidates") or [],
-        "training": [_job(j) for j in jobs if j["spec"]["retriever"] == name and _phase(j) in LIVE],
-        "tests": [_test(t) for t in tests if t["spec"]["retriever"] == name and _phase(t) in TEST_LIVE],
+        "training": [_job(j) for j in jobs if j["spec"]["retriever"] == name and phase_of(j) in LIVE],
+        "tests": [_test(t) for t in tests if t["spec"]["retriever"] == name and phase_of(t) in TEST_LIVE],
         "schedules": [_schedule(s) for s in schedules if s["spec"]["retriever"] == name],
         "quarantined": status.get("quarantined") or [],
         "serving": _said(status, "Serving"),
@@ -86,11 +89,12 @@ def history_view(retriever: Manifest, versions: list[Manifest]) -> View:
     return {
         "retriever": name,
         "changes": status.get("changes") or [],
-        "versions": [_version(v) for v in ordered],
+        "versions": [version_view(v) for v in ordered],
     }
 
 
-def _version(version: Manifest) -> View:
+def version_view(version: Manifest) -> View:
+    """One version in a history."""
     status = version.get("status") or {}
     return {
         "name": version["metadata"]["name"],
@@ -216,7 +220,8 @@ def _schedule(schedule: Manifest) -> View:
     }
 
 
-def _phase(thing: Manifest) -> str:
+def phase_of(thing: Manifest) -> str:
+    """Pending until the operator has said another."""
     return str((thing.get("status") or {}).get("phase") or "Pending")
 
 
