@@ -161,6 +161,16 @@ async def test_what_may_pass_is_tried_again(receiver: Receiver, status: int) -> 
         (format_datetime(datetime.now(UTC) + timedelta(minutes=50), usegmt=True), 1200, 3000),
         (format_datetime(datetime.now(UTC) - timedelta(seconds=120), usegmt=True), 0, 0),
     ],
+    ids=[
+        "seconds",
+        "part of a second",
+        "negative",
+        "words",
+        "no number",
+        "too long",
+        "a time to come",
+        "a time that is over",
+    ],
 )
 async def test_retry_after_is_read_in_both_forms_and_bounded(
     receiver: Receiver, header: str, low: float, high: float
