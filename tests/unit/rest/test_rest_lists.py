@@ -218,7 +218,7 @@ async def among(caller: Caller, name: str) -> bool:
 async def test_a_retriever_is_told_as_far_as_its_parts_may_be_listed(noah: Caller, server: KubeServer) -> None:
     server.let("noah", "get", "list", on="retrievers")
     view = (await noah.get("/api/rag/retrievers/news")).json()
-    assert view["hidden"] == ["modelversions", "trainingjobs", "abtests"]
+    assert view["hidden"] == ["modelversions", "trainingjobs", "abtests", "trainingschedules"]
     assert view["models"]["embedding"]["active"] == "emb-v3"
     assert "metrics" not in view["models"]["embedding"]
     assert not {"training", "tests"} & set(view)

@@ -107,7 +107,7 @@ def test_two_pods_give_the_model_of_one_process(tmp_path: Path, specs_from: Spec
 @pytest.mark.parametrize("loss", ["bce", "listwise"])
 def test_two_processes_in_a_pod_give_the_reranker_of_one(tmp_path: Path, specs_from: SpecsFrom, loss: str) -> None:
     base = without_dropout(build_tiny_cross_encoder(tmp_path / "cross"))
-    asked: dict[str, Any] = {"epochs": 1, "batch_size": 9, "learning_rate": 1e-3, "loss": loss}
+    asked: dict[str, Any] = {"epochs": 1, "batch_size": 9, "learning_rate": 1e-3, "loss": loss, "precision": "fp32"}
     asked["spec_type"] = ModelType.RERANKER
     found = []
     for name in ("together", "alone"):
