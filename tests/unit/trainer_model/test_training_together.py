@@ -107,7 +107,7 @@ def test_two_pods_give_the_model_of_one_process(tmp_path: Path, specs_from: Spec
 @pytest.mark.parametrize("loss", ["bce", "listwise"])
 def test_two_processes_in_a_pod_give_the_reranker_of_one(tmp_path: Path, specs_from: SpecsFrom, loss: str) -> None:
     base = without_dropout(build_tiny_cross_encoder(tmp_path / "cross"))
-    asked: dict[str, Any] = {"epochs": 1, "batch_size": 9, "learning_rate": 1e-3, "loss": loss, "precision": "fp32"}
+    asked: dict[str, Any] = {"epochs": 1, "batch_size": 9, "learning_rate": 1e-3, "loss": loss}
     asked["spec_type"] = ModelType.RERANKER
     found = []
     for name in ("together", "alone"):
@@ -121,7 +121,12 @@ def test_two_processes_in_a_pod_give_the_reranker_of_one(tmp_path: Path, specs_f
             result = run(spec, Termination(), lambda _: None).result
         assert result.model is not None, result.message
         found.append(open_verified(Path(result.model.uri), None).reranker.score(sentences()[:40]))
-    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+    together, alone = (np.log(relevance / (1 - relevance)) for relevance in map(np.asarray, found))
+    if (
+        loss == "listwise"
+    ):  # it says nothing of what is added to all scores of a list alike, so that rounding decides the head's bias
+        together, alone = together - together.mean(), alone - alone.mean()
+    np.testing.assert_allclose(together, alone, atol=5e-4)
 
 
 def test_pods_that_are_asked_to_end_leave_a_checkpoint_from_which_one_process_goes_on(
