@@ -103,6 +103,21 @@ async def _clients(url: str, tokens: list[str], limit: int, pause: float, second
     }
 
 
+def measured(world: RestWorld, seconds: float) -> list[dict[str, Any]]:
+    """Each kind of page, by each kind of client."""
+    try:
+        fill(world.cluster, world.namespace, VERSIONS)
+        tokens = [world.user(f"client-{number}", VIEW) for number in range(5)]
+        with world.client(tokens[0]) as client:
+            while len(client.get("/api/rag/models", params={"limit": 1000}).json()["items"]) < 1000:
+                time.sleep(0.2)
+        return [
+            asked(world.process.url, tokens, limit, pause, seconds) for limit in (100, 1000) for pause in (0.0, 1.0)
+        ]
+    finally:
+        world.close()
+
+
 def main(seconds: float = SECONDS, out: Path = RESULTS) -> None:
     """Start everything, ask, write the numbers down."""
     home = Path(mkdtemp(prefix="rest-listing-", dir=cache_folder()))
@@ -110,16 +125,7 @@ def main(seconds: float = SECONDS, out: Path = RESULTS) -> None:
     try:
         cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "crds"))
         cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        world = RestWorld(cluster, home)
-        fill(cluster, world.namespace, VERSIONS)
-        tokens = [world.user(f"client-{number}", VIEW) for number in range(5)]
-        with world.client(tokens[0]) as client:
-            while len(client.get("/api/rag/models", params={"limit": 1000}).json()["items"]) < 1000:
-                time.sleep(0.2)
-        runs = [
-            asked(world.process.url, tokens, limit, pause, seconds) for limit in (100, 1000) for pause in (0.0, 1.0)
-        ]
-        world.close()
+        runs = measured(RestWorld(cluster, home), seconds)
     finally:
         cluster.stop()
     result = {"machine": machine(), "clients": CLIENTS, "versions": VERSIONS, "seconds": seconds, "runs": runs}

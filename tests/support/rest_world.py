@@ -59,7 +59,7 @@ def a_version(
         spec["config"] = {"baseModel": "pvc://models/base", "epochs": 3, "batchSize": 32}
     known: Thing = {"stage": stage}
     if stage not in {"training", "evaluating"}:
-        known |= measured(0.60 + 0.02 * number, hours) | {
+        known |= measured(0.60 + 0.02 * (number % 15), hours) | {
             "artifact": {"uri": spec["artifact"]["uri"], "digest": "sha256:" + f"{number:02x}" * 32, "dimensions": 384},
             "embeddingSpace": f"sha256:{number:064x}",
         }
