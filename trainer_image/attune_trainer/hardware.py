@@ -71,6 +71,7 @@ def suited(model: Any, precision: Precision) -> Iterator[None]:
     plain = precision == "bf16" and not torch.cuda.is_available() and before == "sdpa"
     hooks = [model[0].register_forward_hook(_in_float32)] if precision != "fp32" else []
     heads = _heads(inner) if precision != "fp32" and inner is not None else []
+    found = [vars(head).get("forward") for head in heads]  # a look in the middle of a training comes here a second time
     try:
         for head in heads:
             head.forward = partial(_whole, type(head).forward, head)
@@ -82,8 +83,8 @@ def suited(model: Any, precision: Precision) -> Iterator[None]:
             inner.set_attn_implementation(before)
         for hook in hooks:
             hook.remove()
-        for head in heads:
-            del head.forward
+        for head, forward in zip(heads, found, strict=True):
+            vars(head).pop("forward") if forward is None else vars(head).update(forward=forward)
 
 
 def _heads(inner: "Module") -> list[Any]:

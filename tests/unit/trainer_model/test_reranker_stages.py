@@ -94,6 +94,8 @@ def test_in_bf16_the_layers_compute_in_it_and_the_scoring_head_does_not(cross: P
         if isinstance(layer, torch.nn.Linear):
             layer.register_forward_hook(lambda _layer, _given, made, name=name: computed.update({name: made.dtype}))
     with suited(model, "bf16"), mixed("bf16", model):
+        with suited(model, "bf16"):  # a look in the middle of a training
+            pass
         model(model.preprocess([("a query", "a text")]))
     assert {dtype for name, dtype in computed.items() if ".layer." in name} == {torch.bfloat16}
     assert {dtype for name, dtype in computed.items() if ".layer." not in name} == {torch.float32}
