@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from attune.api import ModelVersion, Phase, Retriever
+from attune.api import ModelVersion, Phase, Retriever, TrainingJob
 from attune.contract import ExitCode
-from attune.decide.schedule import telling
+from attune.decide.schedule import history, telling
 from attune.desired.training_schedule import scheduled_for, superseded
 from attune.observation import SeenTrainingSchedule
 from schedules import DEFAULTS, MADE, Simulation, a_schedule, an_active_retriever, failing, prepared, with_phase
@@ -512,6 +512,20 @@ def test_the_oldest_ended_runs_go_and_none_that_is_not_over() -> None:
     world.versions = (trained(2), *world.versions[1:])
     world.look()
     assert sorted(world.jobs) == runs[2:]
+
+
+def test_an_ended_run_stays_until_its_end_was_told() -> None:
+    run = TrainingJob.model_validate(
+        {
+            "metadata": {"name": "tune", "namespace": "news", "uid": "u"},
+            "spec": {"retriever": "news", "type": "embedding"},
+            "status": {"phase": "Succeeded", "pendingNotifications": ["chat/0123456789ab"]},
+        }
+    )
+    seen = SeenTrainingSchedule(at_first_time().schedule, DEFAULTS)
+    assert not history.is_over(seen, run)
+    told = run.model_copy(update={"status": run.status.model_copy(update={"pending_notifications": None})})
+    assert history.is_over(seen, told)
 
 
 def test_a_history_of_none_deletes_a_run_as_soon_as_it_is_over() -> None:

@@ -14,9 +14,12 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def is_over(seen: SeenTrainingSchedule, job: TrainingJob) -> bool:
-    """Ended, and its version has taken over its numbers: deleted sooner, it would take the version with it."""
+    """Ended, its version has taken over its numbers, and its end has been told: deleted sooner, it would take the version along,
+    or what people wait to hear (which is given up after a day)."""
+    if job.status.phase not in ENDED or job.status.pending_notifications:
+        return False
     version = next((v for v in seen.versions if v.metadata.name == job.status.model_version), None)
-    return job.status.phase in ENDED and (version is None or version.status.stage in SETTLED)
+    return version is None or version.status.stage in SETTLED
 
 
 def ended(seen: SeenTrainingSchedule) -> list[TrainingJob]:
