@@ -43,6 +43,9 @@ export function ask({ title, body, verb, tone = "primary", run, again = () => nu
   );
 }
 
+/** What the API says for programs to send is a button here. */
+const meantFor = (detail) => `${detail.split(/; if it is to serve all the same|: POST \/api/)[0]}.`;
+
 async function attempt(act) {
   const { yes, said, row, run, again, sure, finish } = act;
   if (yes.getAttribute("aria-disabled") === "true") return;
@@ -53,7 +56,7 @@ async function attempt(act) {
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
     yes.removeAttribute("aria-disabled");
-    said.replaceChildren(h("div", { class: `note ${error.passes ? "warn" : "bad"}` }, h("p", {}, error.detail), error.passes && h("p", {}, "Trying again is safe: the same request is done once.")));
+    said.replaceChildren(h("div", { class: `note ${error.passes ? "warn" : "bad"}` }, h("p", {}, again(error) ? meantFor(error.detail) : error.detail), error.passes && h("p", {}, "Trying again is safe: the same request is done once.")));
     const words = sure ? null : again(error);
     if (!words || row.querySelector(".sure")) return;
     yes.hidden = true;

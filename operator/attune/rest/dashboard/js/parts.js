@@ -90,18 +90,7 @@ export function table(caption, columns, rows, keyOf) {
     h(
       "tr",
       { role: "row", key: keyOf(row) },
-      columns.map(({ head: text, cell, num, lead, wide }, place) =>
-        h(
-          place === 0 ? "th" : "td",
-          {
-            role: place === 0 ? "rowheader" : "cell",
-            scope: place === 0 ? "row" : null,
-            class: [num && "num", lead && "lead", wide && "wide"].filter(Boolean).join(" "),
-            "data-label": text,
-          },
-          cell(row),
-        ),
-      ),
+      columns.map((column, place) => tableCell(column, column.cell(row), place === 0)),
     ),
   );
   return h(
@@ -111,6 +100,13 @@ export function table(caption, columns, rows, keyOf) {
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, head)),
     h("tbody", { role: "rowgroup" }, body),
   );
+}
+
+/** `none`: nothing is there, and a card leaves it out. */
+function tableCell({ head, num, lead, wide }, shown, first) {
+  const kinds = [num && "num", lead && "lead", wide && "wide", shown === "–" && "none"];
+  const given = { class: kinds.filter(Boolean).join(" "), "data-label": head };
+  return first ? h("th", { role: "rowheader", scope: "row", ...given }, shown) : h("td", { role: "cell", ...given }, shown);
 }
 
 /** How far something is; `text` is what a screen reader says of it. */

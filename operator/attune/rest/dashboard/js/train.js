@@ -7,7 +7,7 @@ import { h } from "./dom.js";
 import { capital } from "./format.js";
 
 const FIELDS = [
-  { path: "evalThreshold", text: "Score that it must reach", hint: "0 to 1; default 0.85", min: 0, max: 1, step: 0.01 },
+  { path: "evalThreshold", text: "Score to reach", hint: "0 to 1; default 0.85", min: 0, max: 1, step: 0.01 },
   { path: "hyperparameters.epochs", text: "Epochs", hint: "default 3", min: 1, max: 100, step: 1 },
   { path: "dataSource.minExamples", text: "Fewest training pairs", hint: "default: the operator's, usually 1,000", min: 1, step: 1 },
 ];
