@@ -35,10 +35,12 @@ lint: setup ## ruff, mypy, who may import whom, and whether the generated files 
 	$(PY)/mypy
 	$(PY)/lint-imports --no-logo
 	$(PY)/python -m attune.api.crd --check
+	$(PY)/python -m attune.rest.document --check
 
-crds: setup ## crds/*.yaml and docs/reference.md from the pydantic models
+crds: setup ## crds/*.yaml and docs/reference.md from the pydantic models, docs/openapi.json from the routes
 	@$(PY)/python -m attune.api.crd
 	@$(PY)/python -m attune.api.reference
+	@$(PY)/python -m attune.rest.document
 
 images: setup ## build and check the container images (docker, podman, or buildah where no engine answers)
 	@scripts/images.sh

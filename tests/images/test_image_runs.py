@@ -46,6 +46,13 @@ def test_the_operator_names_a_bad_setting_and_ends(operator_image: Image) -> Non
     assert done.stderr.strip() == 'attune-operator: FINETUNE_PROVIDER="azure": allowed are openai, local'
 
 
+def test_the_api_is_the_operators_image_with_another_command(operator_image: Image) -> None:
+    done = operator_image.execute(["env", "ATTUNE_API_PORT=x", "python", "-m", "attune.rest"])
+    assert done.returncode == 2
+    assert done.stderr.strip() == 'attune-api: ATTUNE_API_PORT="x": allowed are whole numbers ≥ 0, ≤ 65535'
+    assert operator_image.sh("attune-api --version").strip() == "attune 0.1.0"
+
+
 def test_an_import_stage_exports_a_model_and_the_export_can_be_measured(trainer_image: Image, tmp_path: Path) -> None:
     work, said = tmp_path / "work", tmp_path / "termination-log"
     work.mkdir(mode=0o777)

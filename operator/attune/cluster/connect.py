@@ -104,7 +104,13 @@ async def connect(kubeconfig: Path | None = None, context: str | None = None) ->
         if path is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
             return _in_cluster(configuration)
         return await _from_kubeconfig(configuration, path or str(_HOME_KUBECONFIG), context)
-    except (kube_config.ConfigException, OSError, ssl.SSLError) as e:
+    except (
+        kube_config.ConfigException,
+        OSError,
+        ssl.SSLError,
+        KeyError,
+        TypeError,
+    ) as e:  # the last two: an empty file
         where = path or "the pod's service account and ~/.kube/config"
         raise NoClusterError(
             f"no cluster to talk to: {where}: {e}; "

@@ -58,6 +58,9 @@ class Remembered(Generic[K, V]):
             if len(self._asked) >= MOST_WAITING:
                 raise unavailable("TooManyReviews", f"{MOST_WAITING} reviews of rights wait for the API server already")
             task = asyncio.ensure_future(self._ask(key, ask))
+            task.add_done_callback(
+                lambda done: done.cancelled() or done.exception()
+            )  # nobody may be left to hear of it
             self._asked[key] = task
         return await asyncio.shield(task)
 

@@ -12,7 +12,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import compile_path
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from attune import __version__
 from attune.api.kinds import AB_TEST, MODEL_VERSION, RETRIEVER, TRAINING_JOB, TRAINING_SCHEDULE
@@ -122,6 +124,7 @@ def application(lifespan: Any = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     for part in (runs, tests, versions, retrievers, callers):  # /models/train before /models/{id}
         app.include_router(part.router)
@@ -156,7 +159,12 @@ def _open_routes(api: Api, metrics: Metrics) -> None:
 
 
 class _Files(StaticFiles):
-    """The dashboard, with a policy that lets it load nothing from elsewhere."""
+    """The dashboard, with a policy that lets it load nothing from elsewhere. Paths of the API are none of its files."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        if scope["path"].startswith("/api/"):
+            raise HTTPException(405 if _methods(Request(scope)) else 404)
+        return await super().get_response(path, scope)
 
     def file_response(self, *given: Any, **named: Any) -> Response:
         answer = super().file_response(*given, **named)
@@ -194,7 +202,16 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     reason = {404: "NoSuchPath", 405: "NoSuchMethod"}.get(error.status_code, "HttpError")
     detail = f"{request.method} {request.url.path}: {error.detail}; /openapi.json has the paths"
-    return Refused(error.status_code, reason, detail, headers=error.headers).response(request)
+    allowed = {"allow": _methods(request) or "GET"} if error.status_code == 405 else {}
+    headers = {**(error.headers or {}), **allowed}
+    return Refused(error.status_code, reason, detail, headers=headers).response(request)
+
+
+def _methods(request: Request) -> str:
+    """All that the path takes, "" where there is none: two routes may share it, and starlette tells of one."""
+    document = request.app.openapi()["paths"]
+    known = [ops for path, ops in document.items() if compile_path(path)[0].match(request.url.path)]
+    return ", ".join(sorted({method.upper() for ops in known[:1] for method in ops}))
 
 
 async def _gone(_: Request, __: Exception) -> Response:

@@ -4,16 +4,19 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from attune.messages.events import RunState, VersionState
-from attune.messages.problem import FieldProblem, Problem
+from attune.messages.problem import Problem
+from attune.rest.routing import ANSWERS, NEEDS
 
 ABOUT = """\
 Custom resources of Attune over HTTP, for callers that have no kubectl. Every request is made in the name of its caller: a bearer token
 that the API server accepts, and the same right that kubectl would need (`x-attune-needs`). Errors are problem details (RFC 9457).
 """
 _REF = "#/components/schemas/{model}"
-_EXTRA = (Problem, FieldProblem, VersionState, RunState)
+_EXTRA = (Problem, VersionState, RunState)
 
 
 def described(app: FastAPI) -> dict[str, Any]:
@@ -27,9 +30,10 @@ def described(app: FastAPI) -> dict[str, Any]:
             separate_input_output_schemas=False,
         )
         schemas = document["components"]["schemas"]
-        for model in _EXTRA:
-            made = model.model_json_schema(ref_template=_REF)
-            schemas |= made.pop("$defs", {}) | {model.__name__: made}
+        # By pydantic, not as response_model: what is stored lacks what is absent, so that nothing with a default is required.
+        models: list[type[BaseModel]] = [*ANSWERS.values(), *_EXTRA]
+        forms: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in models]
+        schemas |= models_json_schema(forms, ref_template=_REF)[1]["$defs"]
         schemas.pop("HTTPValidationError", None)
         schemas.pop("ValidationError", None)
         document["components"]["securitySchemes"] = {
@@ -42,12 +46,14 @@ def described(app: FastAPI) -> dict[str, Any]:
         for path in document["paths"].values():
             for operation in path.values():
                 _tidy(operation)
+        document["components"]["schemas"] = dict(sorted(schemas.items()))
         app.openapi_schema = _plain(document)
     return app.openapi_schema
 
 
 def _tidy(operation: dict[str, Any]) -> None:
-    """Without FastAPI's own 422, which our problem replaces."""
+    """Needs as words; without FastAPI's own 422, which our problem replaces."""
+    operation[NEEDS] = [f"{need['verb']} {need['kind']['plural']}" for need in operation[NEEDS]]
     for code, response in operation["responses"].items():
         content = response.get("content") or {}
         if int(code) >= 400:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import structlog
 import uvicorn
 
-from attune.cluster.connect import connect
+from attune.cluster.connect import Connection, NoClusterError, connect
 from attune.cluster.transport import Transport
 from attune.errors import StartError
 from attune.rest.app import Api, build
@@ -34,7 +34,7 @@ class _Server(uvicorn.Server):
 
 async def serve(settings: ApiSettings) -> int:
     """Until SIGTERM or SIGINT; the exit code."""
-    connection = await connect(settings.kubeconfig, settings.kube_context)
+    connection = await _connection(settings)
     listening = _listen(settings)
     transport = Transport(connection, timeout=settings.request_seconds)
     api = build(transport, settings)
@@ -63,6 +63,17 @@ async def serve(settings: ApiSettings) -> int:
         ending.cancel()
         await transport.close()
         log.info("attune api ended")
+
+
+async def _connection(settings: ApiSettings) -> Connection:
+    try:
+        return await connect(settings.kubeconfig, settings.kube_context)
+    except NoClusterError as error:
+        where = settings.kubeconfig or "KUBECONFIG, the pod's service account and ~/.kube/config"
+        raise StartError(
+            f"no cluster to talk to: {where}: {error.__cause__}; set ATTUNE_API_KUBECONFIG (and ATTUNE_API_CONTEXT), or run in a pod "
+            "with a service account"
+        ) from error
 
 
 def _listen(settings: ApiSettings) -> socket.socket:

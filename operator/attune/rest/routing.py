@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,10 +34,9 @@ class Need:
     kind: Kind
     named: bool = False
 
-    def __str__(self) -> str:
-        return f"{self.verb} {self.kind.plural}"
 
-
+ANSWERS: dict[str, type[BaseModel]] = {}
+"""Forms of answers, by name: for the document. Handlers answer with values of these forms, by `answers`."""
 ANYBODY: tuple[Need, ...] = ()
 """For what every authenticated caller may ask: who am I."""
 
@@ -48,7 +49,7 @@ class GuardedRoute(APIRoute):
         if NEEDS not in extra:
             raise TypeError(f"{path} declares no needs; make it with `guarded`")
         self.needs: tuple[Need, ...] = extra[NEEDS]
-        options["openapi_extra"] = {**extra, NEEDS: [str(need) for need in self.needs], "security": [{"bearer": []}]}
+        options["openapi_extra"] = {**extra, "security": [{"bearer": []}]}
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -91,36 +92,28 @@ class Guarded:
         needs: tuple[Need, ...],
         *,
         status: int = 200,
-        answer: Any = None,
+        answer: type[BaseModel] | None = None,
         may_fail: tuple[int, ...] = (),
         more: Mapping[int | str, dict[str, Any]] | None = None,
     ) -> Callable[[Callable[..., Awaitable[Response]]], Callable[..., Awaitable[Response]]]:
         """As FastAPI's decorators. `answer` is the form of the answer, for the document; `may_fail` statuses beside the usual ones."""
-        failures = {
-            401,
-            403,
-            422,
-            503,
-            *may_fail,
-            *({413, 415} if method == "POST" else ()),
-        }
+        failures = {401, 403, 422, 503, *may_fail, *({413, 415} if method == "POST" else ())}
         responses: dict[int | str, dict[str, Any]] = {code: problem(code) for code in sorted(failures)}
+        if answer is not None:
+            ANSWERS[answer.__name__] = answer
+            schema = {"$ref": f"#/components/schemas/{answer.__name__}"}
+            described = (answer.__doc__ or "").strip().partition("\n")[0]
+            responses[status] = {"description": described, "content": {"application/json": {"schema": schema}}}
         responses |= more or {}
         return self.router.api_route(
             path,
             methods=[method],
             status_code=status,
-            response_model=answer,
-            response_class=Response if answer is None else _Json,
+            response_model=None,
+            response_class=Response,
             responses=responses,
             openapi_extra={NEEDS: needs},
         )
-
-
-class _Json(Response):
-    """Only names the media type in the document: handlers answer by `answers`."""
-
-    media_type = "application/json"
 
 
 _WORDS = {
@@ -174,15 +167,15 @@ async def _must_be_json(request: Request, most: int) -> None:
         body += part
         if len(body) > most:
             raise _too_large(most)
-    request._body = bytes(body)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if body and kind != "application/json":
-        raise Refused(
-            415,
-            "NoJson",
-            f"Content-Type {kind or 'is missing'!r}; send application/json",
-            headers={"accept-post": "application/json"},
-        )
+        what = f"Content-Type {kind or 'is missing'!r}; send application/json"
+        raise Refused(415, "NoJson", what, headers={"accept-post": "application/json"})
+    request._body = bytes(body)
+    try:
+        request._json = orjson.loads(body) if body else None
+    except ValueError as error:
+        raise Refused(422, "InvalidJson", f"the body is no JSON: {error}", field="body") from error
 
 
 def _too_large(most: int) -> Refused:

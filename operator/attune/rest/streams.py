@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from time import monotonic
 from typing import Annotated, Any
 
 import orjson
@@ -70,6 +71,11 @@ class Watched:
         return made
 
     @property
+    def name(self) -> str:
+        """Of the object."""
+        return self._name
+
+    @property
     def known(self) -> Manifest:
         """As it was last seen."""
         assert self._known is not None
@@ -126,6 +132,7 @@ class Streams:
         self, desk: Desk, subject: Subject, first: Snapshot, last_id: str | None
     ) -> AsyncIterator[ServerSentEvent]:
         changed, now, sent = asyncio.Event(), first, last_id
+        often, reviewed = desk.settings.heartbeat_seconds, monotonic()
         self._open += 1
         try:
             with ExitStack() as stack:
@@ -138,17 +145,17 @@ class Streams:
                         yield _event(END if now.last else STATE, now)
                     if now.last:
                         return
-                    if not await self._woken(changed, desk.settings.heartbeat_seconds):
+                    if not await self._woken(changed, often):
                         yield ServerSentEvent(comment="still here")
+                    if monotonic() - reviewed >= often:  # however much happens
+                        reviewed = monotonic()
                         if not await _still_allowed(desk, subject):
                             yield ServerSentEvent(event="problem", data='{"status":403,"reason":"Forbidden"}')
                             return
                     changed.clear()
-                    try:
-                        now = await subject.look()
-                    except Refused as refused:
-                        if refused.status != 503:
-                            return
+                    now = await _looked(subject) or now
+        except Refused:  # what it lives on may not be read any more
+            return
         finally:
             self._open -= 1
 
@@ -161,6 +168,16 @@ class Streams:
             for wait in waits:
                 wait.cancel()
         return bool(done)
+
+
+async def _looked(subject: Subject) -> Snapshot | None:
+    """The state now; None while the API server is away."""
+    try:
+        return await subject.look()
+    except Refused as refused:
+        if refused.status != 503:
+            raise
+        return None
 
 
 async def _still_allowed(desk: Desk, subject: Subject) -> bool:

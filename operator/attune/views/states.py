@@ -16,7 +16,7 @@ def version_state(version: Manifest, run: Manifest | None) -> View:
     status = version.get("status") or {}
     promotion = status.get("promotion") or {}
     ran = (run or {}).get("status") or {}
-    goes_on = run is not None and phase_of(run) not in ENDED
+    goes_on = run is not None and phase_of(run) not in ENDED and status.get("stage") not in SETTLED
     indexing = status.get("indexing") or {}
     index_runs = bool(indexing) and not indexing.get("finishedAt")
     waits = promotion.get("message") if moving.pending(version) or promotion.get("result") == "Pending" else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
@@ -20,7 +19,7 @@ from attune.rest.access import Remembered, Reviewer
 from attune.rest.app import Api, application
 from attune.rest.routing import GuardedRoute
 from kube_server import KubeServer, refusal
-from rest_callers import Caller, bodies
+from rest_callers import Caller, bodies, every_route
 from rest_world import api_over, settings
 
 OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json"}
@@ -28,20 +27,10 @@ REVIEWS = ("/tokenreviews", "/subjectaccessreviews")
 
 
 def guarded() -> Iterator[tuple[str, GuardedRoute]]:
-    for route in all_routes(application().routes):
+    for route in every_route(application().routes):
         if isinstance(route, GuardedRoute):
             (method,) = route.methods
             yield method, route
-
-
-def all_routes(routes: Any) -> Iterator[Any]:
-    """Those of included routers too, however FastAPI keeps them."""
-    for route in routes:
-        inner = getattr(route, "original_router", None)
-        if inner is not None:
-            yield from all_routes(inner.routes)
-        else:
-            yield route
 
 
 ROUTES = [pytest.param(method, route, id=f"{method} {route.path}") for method, route in guarded()]
@@ -59,7 +48,7 @@ async def ask(caller: Caller, method: str, route: GuardedRoute, **query: str) ->
 
 
 def test_every_route_but_probes_metrics_and_the_document_is_guarded(api: Api) -> None:
-    others = [r for r in all_routes(api.app.routes) if not isinstance(r, GuardedRoute | Mount)]
+    others = [r for r in every_route(api.app.routes) if not isinstance(r, GuardedRoute | Mount)]
     assert {r.path for r in others} == OPEN
     assert len(ROUTES) == 19
 

@@ -178,6 +178,29 @@ async def test_a_right_that_is_taken_away_ends_the_stream_within_a_heartbeat_and
         assert await events.ended()
 
 
+@pytest.mark.parametrize("lost", ["modelversions", "trainingjobs"])
+async def test_a_right_that_is_taken_away_ends_a_stream_that_is_never_quiet_too(
+    url: str, server: KubeServer, lost: str
+) -> None:
+    server.let("noah", "get", "watch", on="modelversions")
+    server.let("noah", "get", "watch", on="trainingjobs")
+
+    async def goes_on() -> None:
+        for percent in range(1000):
+            server.status("TrainingJob", "tune-7", progress={"stage": "train", "percent": percent / 10})
+            await asyncio.sleep(0.02)
+
+    async with client(url, "nobody-token") as noah, stream(noah, VERSION) as events:
+        going = asyncio.create_task(goes_on())
+        await events.next()
+        server.grants = [g for g in server.grants if not (g.user == "noah" and g.resource == lost)]
+        async with asyncio.timeout(5):
+            while (await events.next())[0] != "problem":
+                pass
+        assert await events.ended()
+        going.cancel()
+
+
 async def test_an_api_server_that_is_away_for_a_while_ends_no_stream(url: str, server: KubeServer) -> None:
     async with client(url) as vera, stream(vera, RUN) as events:
         await events.next()

@@ -8,11 +8,12 @@ import json
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from attune.cluster.connect import Connection
 from attune.cluster.transport import Transport
 from attune.rest.app import Api, build
-from kube_server import KubeServer
+from kube_server import KubeServer, refusal
 from rest_callers import Caller
 from rest_world import a_run, a_version, an_object, api_over, settings
 
@@ -152,6 +153,23 @@ async def contains(caller: Caller, name: str) -> bool:
 async def test_large_collections_are_read_page_by_page(server: KubeServer) -> None:
     server.page = 3
     async with api_over(server) as api, Caller(api.app, "viewer-token") as vera:
+        assert len(await names(vera)) == 8
+
+
+async def test_a_collection_that_expires_between_two_pages_is_read_anew(server: KubeServer) -> None:
+    server.page, expired = 3, 0
+
+    def too_old(request: web.Request) -> web.Response | None:
+        nonlocal expired
+        if "continue" in request.query and expired < 2:
+            expired += 1
+            return refusal(410, "Expired", "The provided continue parameter is too old")
+        return None
+
+    server.faults.extend([too_old] * 60)
+    async with api_over(server) as api, Caller(api.app, "viewer-token") as vera:
+        assert expired == 2
+        server.faults.clear()
         assert len(await names(vera)) == 8
 
 

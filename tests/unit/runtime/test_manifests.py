@@ -8,7 +8,11 @@ from attune import __version__
 from attune.api import kinds
 from attune.handlers import CHILDREN
 from attune.reconcile import LOOPS
+from attune.rest.app import application
+from attune.rest.routing import GuardedRoute
+from attune.rest.settings import load_settings as api_settings
 from attune.settings import load_settings, unknown_variables
+from rest_callers import every_route
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 
@@ -27,8 +31,8 @@ def one(kind, name="attune-operator"):
     return found
 
 
-def allowed():
-    rules = one("ClusterRole")["rules"]
+def allowed(role="attune-operator"):
+    rules = one("ClusterRole", role)["rules"]
     return {(g, r, v) for rule in rules for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"]}
 
 
@@ -45,7 +49,36 @@ def test_the_status_of_exactly_the_reconciled_kinds_may_be_written_and_no_spec()
 
 
 def test_there_is_no_wildcard_and_no_secret():
-    assert not [rule for rule in allowed() if "*" in rule or "secrets" in rule]
+    for role in ("attune-operator", "attune-api", "attune-api-reviews"):
+        assert not [rule for rule in allowed(role) if "*" in rule or "secrets" in rule]
+
+
+def test_the_api_may_do_what_its_routes_declare_and_nothing_else():
+    routes = [route for route in every_route(application().routes) if isinstance(route, GuardedRoute)]
+    declared = {(kinds.GROUP, need.kind.plural, need.verb) for route in routes for need in route.needs}
+    watched = {(kinds.GROUP, kind.plural, verb) for kind in kinds.KINDS for verb in ("get", "list", "watch")}
+    assert allowed("attune-api") == declared | watched
+    reviews = {
+        ("authentication.k8s.io", "tokenreviews", "create"),
+        ("authorization.k8s.io", "subjectaccessreviews", "create"),
+    }
+    assert allowed("attune-api-reviews") == reviews
+
+
+def test_the_api_runs_restricted_on_the_operators_image_and_knows_its_settings():
+    pod = one("Deployment", "attune-api")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["serviceAccountName"] == "attune-api"
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"] == one("Deployment")["spec"]["template"]["spec"]["securityContext"]
+    assert container["image"] == f"attune-operator:{__version__}"
+    assert (
+        container["securityContext"]
+        == one("Deployment")["spec"]["template"]["spec"]["containers"][0]["securityContext"]
+    )
+    assert container["ports"][0]["containerPort"] == api_settings({}).port
+    assert {e["name"] for e in container["env"]} <= set(api_settings({}).by_variable())
+    assert one("Service", "attune-api")["spec"]["ports"][0]["targetPort"] == container["ports"][0]["name"]
 
 
 def test_every_file_is_in_the_kustomization():

@@ -17,13 +17,14 @@ VERBS = {
     AB_TEST.plural: (*_READ, "create", "patch"),
     TRAINING_SCHEDULE.plural: _READ,
 }
+_MOVES = ((MODEL_VERSION, "get"), (MODEL_VERSION, "patch"), (RETRIEVER, "get"))
 ACTIONS = {
-    "train": (TRAINING_JOB, ("create",)),
-    "deleteRun": (TRAINING_JOB, ("get", "delete")),
-    "promote": (MODEL_VERSION, ("get", "patch")),
-    "rollback": (MODEL_VERSION, ("get", "patch")),
-    "abTest": (AB_TEST, ("create",)),
-    "cancelABTest": (AB_TEST, ("get", "patch")),
+    "train": ((TRAINING_JOB, "create"),),
+    "deleteRun": ((TRAINING_JOB, "get"), (TRAINING_JOB, "delete")),
+    "promote": _MOVES,
+    "rollback": _MOVES,
+    "abTest": ((AB_TEST, "create"),),
+    "cancelABTest": ((AB_TEST, "get"), (AB_TEST, "patch")),
 }
 
 
@@ -36,6 +37,8 @@ async def whoami(request: Request, desk: AtDesk) -> Response:
         "groups": list(desk.groups),
         "namespace": desk.namespace,
         "rights": {resource: list(verbs) for resource, verbs in rights.items()},
-        "actions": {name: set(verbs) <= set(rights[kind.plural]) for name, (kind, verbs) in ACTIONS.items()},
+        "actions": {
+            name: all(verb in rights[kind.plural] for kind, verb in needed) for name, needed in ACTIONS.items()
+        },
     }
     return json_answer(request, body)

@@ -1,7 +1,9 @@
 """/api/rag/retrievers and /api/rag/schedules: what serves, and when it is trained again. Read only."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
+import orjson
 from fastapi import Query, Response
 from starlette.requests import Request
 
@@ -10,14 +12,16 @@ from attune.messages.retrievers import RetrieverPage, RetrieverView
 from attune.messages.runs import SchedulePage
 from attune.objects import Manifest
 from attune.rest import paging
-from attune.rest.answers import json_answer
+from attune.rest.answers import raw_answer
 from attune.rest.desk import Desk
+from attune.rest.mirror import Room
 from attune.rest.paging import DEFAULT_LIMIT, Cursor, Limit
 from attune.rest.routing import AtDesk, Id, Need, guarded
 from attune.views import retrievers as views
 
 retrievers = guarded("retrievers")
 _OTHERS = (MODEL_VERSION, TRAINING_JOB, AB_TEST)
+Others = dict[Kind, list[Manifest] | None]
 
 
 @retrievers.route("GET", "/retrievers", (Need("list", RETRIEVER),), answer=RetrieverPage)
@@ -25,11 +29,16 @@ async def list_retrievers(
     request: Request, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Response:
     """Retrievers, the newest first. What the caller may not list is left out, and named."""
-    room = await desk.listed(RETRIEVER)
-    found, after = paging.chosen(room.entries(), paging.wanted(limit, cursor))
-    others, hidden = await _others(desk)
-    body: dict[str, Any] = {"items": [_view(entry.manifest(), others, hidden) for entry in found]}
-    return json_answer(request, body | ({"nextCursor": after} if after else {}))
+    room, beside = await desk.listed(RETRIEVER), await _beside(desk)
+    part = paging.wanted(limit, cursor)
+
+    def make() -> bytes:
+        found, after = paging.chosen(room.entries(), part)
+        others = beside.things()
+        items = [_view(entry.manifest(), others) for entry in found]
+        return orjson.dumps({"items": items} | ({"nextCursor": after} if after else {}))
+
+    return raw_answer(request, room.remembered((part.limit, part.cursor, beside.state), make))
 
 
 @retrievers.route(
@@ -37,9 +46,14 @@ async def list_retrievers(
 )
 async def get_retriever(request: Request, desk: AtDesk, name: Id) -> Response:
     """What serves, since when, how good; what is on its way; what is wrong. As `kubectl attune status -o json`."""
-    retriever = await desk.get(RETRIEVER, name)
-    others, hidden = await _others(desk)
-    return json_answer(request, _view(retriever, others, hidden))
+    retriever, beside = await desk.get(RETRIEVER, name), await _beside(desk)
+
+    def make() -> bytes:
+        return orjson.dumps(_view(retriever, beside.things()))
+
+    versions = beside.rooms[MODEL_VERSION]
+    key = (name, retriever["metadata"]["resourceVersion"], beside.state)
+    return raw_answer(request, versions.remembered(key, make) if versions is not None else make())
 
 
 @retrievers.route("GET", "/schedules", (Need("list", TRAINING_SCHEDULE),), answer=SchedulePage)
@@ -54,15 +68,32 @@ async def list_schedules(
     return await paging.page(request, desk, TRAINING_SCHEDULE, paging.wanted(limit, cursor, retriever=retriever))
 
 
-async def _others(desk: Desk) -> tuple[dict[Kind, list[Manifest]], list[str]]:
-    """What a view is made of beside the Retriever, as far as the caller may list it."""
-    seen = {kind: await desk.all_of(kind) if await desk.may("list", kind) else None for kind in _OTHERS}
-    return {k: v or [] for k, v in seen.items()}, [k.plural for k, v in seen.items() if v is None]
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a view is made of beside the Retriever, as far as the caller may list it; None: not at all."""
+
+    rooms: dict[Kind, Room | None]
+
+    @property
+    def state(self) -> tuple[int, ...]:
+        """Changes whenever something of it does."""
+        return tuple(room.changes if room is not None else -1 for room in self.rooms.values())
+
+    def things(self) -> Others:
+        return {
+            kind: [entry.manifest() for entry in room.entries()] if room is not None else None
+            for kind, room in self.rooms.items()
+        }
 
 
-def _view(retriever: Manifest, others: dict[Kind, list[Manifest]], hidden: list[str]) -> dict[str, Any]:
+async def _beside(desk: Desk) -> Beside:
+    return Beside({kind: await desk.listed(kind) if await desk.may("list", kind) else None for kind in _OTHERS})
+
+
+def _view(retriever: Manifest, others: Others) -> dict[str, Any]:
     status, metadata = retriever.get("status") or {}, retriever["metadata"]
-    view = views.status_view(retriever, *(others[kind] for kind in _OTHERS))
+    hidden = [kind.plural for kind, things in others.items() if things is None]
+    view = views.status_view(retriever, *(others[kind] or [] for kind in _OTHERS))
     dropped = {"training": TRAINING_JOB, "tests": AB_TEST}
     view = {k: v for k, v in view.items() if v is not None and not (k in dropped and dropped[k].plural in hidden)}
     if MODEL_VERSION.plural in hidden:

@@ -110,7 +110,8 @@ async def version_events(request: Request, desk: AtDesk, name: Id, last_id: Last
         return Snapshot(state, ".".join(ids), last=states.version_is_settled(found))
 
     waits = tuple(watched.wait for watched in (version, run) if watched is not None)
-    subject = Subject(look, waits, (("watch", MODEL_VERSION, name),))
+    rights = (("watch", MODEL_VERSION, name), *((("watch", TRAINING_JOB, run.name),) if run is not None else ()))
+    subject = Subject(look, waits, rights)
     return await streams.of(request).answer(desk, subject, last_id)
 
 
