@@ -104,6 +104,11 @@ def a_version(number: int, stage: str, run: str | None, kind: str = "embedding",
     return checked(an_object("ModelVersion", name, hours, spec, known | status))
 
 
+def taken_back(version: Thing) -> Thing:
+    version["status"]["conditions"].append(condition("RolledBack", 739.8, CAUSE, reason="ErrorRate"))
+    return checked(version)
+
+
 def ended(number: int, hours: float, metrics: Thing, name: str, short: str) -> Thing:
     pairs = 9_200 + 1_150 * number
     known: Thing = {
@@ -353,7 +358,7 @@ def dashboard_objects() -> list[Thing]:
         a_new_retriever(),
         a_version(8, "deprecated", None, promotedAt=ago(2850), deprecatedAt=ago(2090), retirement=gone),
         a_version(9, "deprecated", "tune-9", promotedAt=ago(739.8), deprecatedAt=ago(332)),
-        a_version(10, "failed", "tune-10", **failed),
+        taken_back(a_version(10, "failed", "tune-10", **failed)),
         a_version(11, "active", "tune-11", promotedAt=ago(332)),
         a_version(12, "staged", "news-monthly-29"),
         a_version(13, "training", "news-lr"),

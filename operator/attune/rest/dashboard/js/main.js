@@ -95,6 +95,7 @@ function frame() {
     else item.removeAttribute("aria-current");
   }
   by("namespace-name").textContent = session.namespace;
+  by("namespace").setAttribute("aria-label", `Namespace: ${session.namespace}. Change it`);
   by("user").textContent = session.me?.user ?? "…";
   by("user-more").replaceChildren(h("p", {}, h("strong", {}, session.me?.user ?? "")), h("p", { class: "under" }, session.me?.groups?.join(", ") ?? ""), h("p", { class: "under" }, session.kept ? "The token is kept until this tab is closed." : "The token is in this tab's memory only."));
   away();
@@ -104,8 +105,8 @@ function frame() {
 function away() {
   const found = live.away;
   const fresh = h(
-    "div",
-    { id: "away", class: "note bad", hidden: !found },
+    "section",
+    { id: "away", class: "note bad", "aria-label": "Connection", hidden: !found },
     h("p", { role: "status" }, found && h("strong", {}, `${found.problem.detail} `), found && "It is tried again."),
     found && h("p", { class: "under" }, found.at ? ["What you see is as it was ", h("time", { datetime: new Date(found.at).toISOString(), title: exact(found.at) }, relative(found.at, Date.now())), "."] : "There is nothing to show yet."),
   );
@@ -142,7 +143,7 @@ function listen() {
   };
   const state = (now) => {
     mine.stream = now;
-    if (now === "ended") live.hurry();
+    if (now === "ended" || now instanceof Problem) live.hurry();
     if (mine === stream) show();
   };
   follow(path, { heard, state, signal: mine.stop.signal });

@@ -149,9 +149,10 @@ export function failure(problem) {
   return note("bad", h("p", {}, problem.detail));
 }
 
-/** A source as a page gets it: what `shown` makes of its value, or why there is none. */
+/** A source as a page gets it: what `shown` makes of its value, or why there is none. What is gone stays, and is said to be gone. */
 export function from(source, shown) {
-  if (source?.value) return shown(source.value);
+  const status = source?.problem?.status;
+  if (source?.value && status !== 403) return [status === 404 && h("div", { key: "gone" }, failure(source.problem)), shown(source.value)];
   if (source?.problem) return failure(source.problem);
   return h("p", { class: "loading" }, "Loading …");
 }

@@ -13,14 +13,14 @@ const RECENT = "attune.namespaces";
 export function signIn(entered, namespace, why = null) {
   const said = h("div", { role: "alert" }, why && note("warn", h("p", {}, why)));
   const token = h("input", { type: "password", id: "token", name: "token", autocomplete: "off", spellcheck: "false", required: true, "aria-describedby": "token-hint" });
-  const place = h("input", { id: "namespace", name: "namespace", autocomplete: "off", spellcheck: "false", autocapitalize: "none", value: namespace ?? "", "aria-describedby": "namespace-hint" });
+  const place = h("input", { id: "wanted", name: "namespace", autocomplete: "off", spellcheck: "false", autocapitalize: "none", value: namespace ?? "", "aria-describedby": "wanted-hint" });
   const keep = h("input", { type: "checkbox", name: "keep" });
   const go = h("button", { type: "submit", class: "primary" }, "Sign in");
   const form = h(
     "form",
     { class: "form", novalidate: true },
     h("div", { class: "field" }, h("label", { for: "token" }, "Bearer token"), token, h("span", { class: "hint", id: "token-hint" }, "From your cluster, for instance ", h("code", {}, "kubectl create token NAME"), ". What it may do there, you may do here.")),
-    h("div", { class: "field" }, h("label", { for: "namespace" }, "Namespace"), place, h("span", { class: "hint", id: "namespace-hint" }, "Left empty: the one that Attune's API is set to.")),
+    h("div", { class: "field" }, h("label", { for: "wanted" }, "Namespace"), place, h("span", { class: "hint", id: "wanted-hint" }, "Left empty: the one that Attune's API is set to.")),
     h("label", { class: "check" }, keep, "Keep the token until this tab is closed"),
     said,
     h("div", { class: "buttons" }, go),
@@ -72,11 +72,16 @@ export function nothingToSee(me, change) {
       h("p", {}, "Missing, in the API group attune.dev:"),
       h("ul", { class: "missing" }, missing.map((one) => h("li", {}, h("code", {}, one)))),
       h("p", {}, "Ask whoever gives rights there. To look is enough with, for instance:"),
-      h("pre", {}, `kubectl create role attune-viewer -n ${me.namespace} --verb=get,list,watch \\\n  --resource=retrievers.attune.dev,modelversions.attune.dev,trainingjobs.attune.dev,abtests.attune.dev,trainingschedules.attune.dev`),
-      h("pre", {}, `kubectl create rolebinding attune-viewer -n ${me.namespace} --role=attune-viewer --user=${me.user}`),
+      h("pre", {}, `kubectl -n ${me.namespace} create rolebinding attune-viewer --clusterrole=attune-viewer ${subject(me.user)}`),
       h("div", { class: "buttons" }, h("button", { type: "button", class: "primary", onclick: change }, "Look at another namespace")),
     ),
   );
+}
+
+/** As `kubectl create rolebinding` names a user, or the account of a Pod. */
+function subject(user) {
+  const [, namespace, name] = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(user) ?? [];
+  return name ? `--serviceaccount=${namespace}:${name}` : `--user=${user}`;
 }
 
 // ---- the namespace

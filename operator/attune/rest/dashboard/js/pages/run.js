@@ -1,6 +1,7 @@
 // One run: how far it is, live; its loss, its data, its attempts, and in words why it failed.
 
 import { cancelRun } from "../actions.js";
+import { Problem } from "../api.js";
 import { h } from "../dom.js";
 import { capital, count, duration, known, metricName, number, words } from "../format.js";
 import { button, chip, counts, empty, facts, from, heading, link, note, panel, progress, reasons, sub, table, tiles, versionLink, when } from "../parts.js";
@@ -72,6 +73,7 @@ function failed(run) {
 }
 
 function connection(stream) {
+  if (stream instanceof Problem) return h("span", { class: "chip warn", title: stream.detail }, "Not followed");
   const [tone, text] = { live: ["good", "Live"], waiting: ["warn", "Connecting again"] }[stream] ?? ["muted", "Connecting"];
   return h("span", { class: `chip ${tone}` }, text);
 }
