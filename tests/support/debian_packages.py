@@ -127,28 +127,40 @@ def _unpack(package: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=CACHE) as name:
         work = Path(name)
         try:
-            _run(["apt-get", "-q", "download", package], work)
+            run(["apt-get", "-q", "download", package], work)
         except subprocess.SubprocessError:
-            own = _own_lists(work)
-            _run(["apt-get", "-q", *own, "update"], work)
-            _run(["apt-get", "-q", *own, "download", package], work)
+            own = options(work, lists=True)
+            run(["apt-get", "-q", *own, "update"], work)
+            run(["apt-get", "-q", *own, "download", package], work)
         (deb,) = work.glob("*.deb")
-        _run(["dpkg-deb", "-x", str(deb), "out"], work)
+        run(["dpkg-deb", "-x", str(deb), "out"], work)
         (work / "out").replace(folder)
 
 
-def _own_lists(work: Path) -> list[str]:
-    """Options for package lists of our own: those of the machine may be old, missing, or not ours to renew."""
+def unpack_with_needed(packages: list[str], folder: Path) -> None:
+    """Packages and whatever they need that is not installed here; all of it, or nothing."""
+    with tempfile.TemporaryDirectory(dir=CACHE) as name:
+        work = Path(name)
+        wanted = ["install", "--yes", "--download-only", "--no-install-recommends", *packages]
+        try:
+            run(["apt-get", "-q", *options(work), *wanted], work)
+        except subprocess.SubprocessError:
+            own = options(work, lists=True)
+            run(["apt-get", "-q", *own, "update"], work)
+            run(["apt-get", "-q", *own, *wanted], work)
+        for deb in sorted((work / "cache" / "archives").glob("*.deb")):
+            run(["dpkg-deb", "-x", str(deb), "out"], work)
+        (work / "out").replace(folder)
+
+
+def options(work: Path, *, lists: bool = False) -> list[str]:
+    """For a cache of our own; with lists of our own, too: those of the machine may be old, missing, or not ours to renew."""
     for part in ("lists/partial", "cache/archives/partial"):
-        (work / part).mkdir(parents=True)
-    chosen = {
-        "Dir::State::Lists": work / "lists",
-        "Dir::Cache": work / "cache",
-        "APT::Sandbox::User": "",
-        "Debug::NoLocking": "1",
-    }
+        (work / part).mkdir(parents=True, exist_ok=True)
+    chosen = {"Dir::Cache": work / "cache", "APT::Sandbox::User": "", "Debug::NoLocking": "1"}
+    chosen |= {"Dir::State::Lists": work / "lists"} if lists else {}
     return [part for key, value in chosen.items() for part in ("-o", f"{key}={value}")]
 
 
-def _run(command: list[str], work: Path) -> None:
+def run(command: list[str], work: Path) -> None:
     subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=300, check=True)

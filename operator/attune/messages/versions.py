@@ -9,6 +9,7 @@ from pydantic import Field
 from attune.api import ModelVersionSpec, ModelVersionStatus, PromotionStatus, VersionStage
 from attune.api.model_version import VersionSource
 from attune.contract import Contract, ModelType
+from attune.contract.metrics import Interval
 
 NEXT = "Where the next page begins: the parameter cursor of the next request; absent on the last page."
 
@@ -29,6 +30,11 @@ class Version(Contract):
         None, description="Change of nDCG@10 against the version that was active then."
     )
     verdict: str | None = Field(None, description="better, notWorse or worse than the version that was active then.")
+    queries: int | None = Field(None, description="Held-out queries behind the metrics.")
+    intervals: dict[str, Interval] | None = Field(
+        None, description="95% intervals of the difference to the version that was active then, by metric."
+    )
+    baseline: dict[str, float] | None = Field(None, description="The same metrics of the version that was active then.")
     documents: int | None = Field(None, description="Documents in its collection.")
     created_at: datetime | None = Field(None, description="When it was created.")
     promoted_at: datetime | None = Field(None, description="When it last became active.")

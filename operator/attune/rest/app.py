@@ -40,7 +40,11 @@ from attune.views import rows
 from attune.views.retrievers import phase_of
 
 DASHBOARD = Path(__file__).parent / "dashboard"
-_CONTENT_POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+_CONTENT_POLICY = (
+    "default-src 'self'; object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+"""The last two: the browser itself refuses to make elements out of text, so a name in the data can never become one."""
 
 
 def _phased(thing: Manifest) -> Fields:
@@ -170,6 +174,7 @@ class _Files(StaticFiles):
         answer = super().file_response(*given, **named)
         answer.headers["content-security-policy"] = _CONTENT_POLICY
         answer.headers["referrer-policy"] = "no-referrer"
+        answer.headers["cache-control"] = "no-cache"  # asked for again by its ETag: never modules of two versions at once
         return answer
 
 

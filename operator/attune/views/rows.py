@@ -12,12 +12,13 @@ def version_row(version: Manifest) -> View:
     """`messages.versions.Version`."""
     view, status = retrievers.version_view(version), version.get("status") or {}
     asked = (version["spec"].get("promotion") or {}).get("requestID")
+    evaluation = status.get("evaluationMetrics") or {}
     return _present(
         {
             **_origin(version),
             "baseModel": version["spec"].get("baseModel"),
             **view,
-            "verdict": (status.get("evaluationMetrics") or {}).get("verdict"),
+            **{name: evaluation.get(name) for name in ("verdict", "queries", "intervals", "baseline")},
             "requestID": asked,
         }
     )
