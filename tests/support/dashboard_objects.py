@@ -92,7 +92,10 @@ def a_version(number: int, stage: str, run: str | None, kind: str = "embedding",
     name = (EMB if kind == "embedding" else RER)[number]
     base = "BAAI/bge-small-en-v1.5" if kind == "embedding" else "BAAI/bge-reranker-base"
     spec: Thing = {"retriever": "news", "type": kind, "version": number, "baseModel": base}
-    spec |= {"artifact": {"uri": f"{STORE}/versions/{name}"}, "source": {"trainingJob": run} if run else {"import": base}}
+    spec |= {
+        "artifact": {"uri": f"{STORE}/versions/{name}"},
+        "source": {"trainingJob": run} if run else {"import": base},
+    }
     if run:
         more = {"learningRate": 5e-5, "maxSequenceLength": 256} if number == 12 else {}
         spec["config"] = config(baseModel=base, **more)
@@ -127,11 +130,17 @@ def ended(number: int, hours: float, metrics: Thing, name: str, short: str) -> T
     if short == "emb":
         known["artifact"] |= {"dimensions": 384, "embeddingSpace": SPACE}
         known["embeddingSpace"] = SPACE
-        known["index"] = {"collection": f"news_5e{number:02}ff_cf22c529", "documents": 18_420, "builtAt": ago(hours - 2.6)}
+        known["index"] = {
+            "collection": f"news_5e{number:02}ff_cf22c529",
+            "documents": 18_420,
+            "builtAt": ago(hours - 2.6),
+        }
     return known
 
 
-def a_run(name: str, phase: str, hours: float, version: str | None = None, kind: str = "embedding", **status: Any) -> Thing:
+def a_run(
+    name: str, phase: str, hours: float, version: str | None = None, kind: str = "embedding", **status: Any
+) -> Thing:
     spec = {"retriever": "news", "type": kind, "hyperparameters": {"epochs": 3}, "evalThreshold": 0.7}
     known: Thing = {"phase": phase, "startTime": ago(hours - 0.02)} if phase != "Pending" else {"phase": phase}
     if version:
@@ -143,7 +152,11 @@ def a_run(name: str, phase: str, hours: float, version: str | None = None, kind:
 def attempt(number: int, stage: str, job: str, hours: float, minutes: float | None, code: int = 0, **why: Any) -> Thing:
     made: Thing = {"stage": stage, "number": number, "job": job, "startedAt": ago(hours)}
     if minutes is not None:
-        made |= {"finishedAt": ago(hours - minutes / 60), "exitCode": code, **({"reason": "Completed"} if not code else why)}
+        made |= {
+            "finishedAt": ago(hours - minutes / 60),
+            "exitCode": code,
+            **({"reason": "Completed"} if not code else why),
+        }
     return made
 
 
@@ -174,7 +187,14 @@ def a_test(name: str, phase: str, hours: float, a: str, b: str, **status: Any) -
         {"name": "latency", "role": "guardrail", "direction": "decrease", "nonInferiorityMargin": 0.1},
         {"name": "error", "role": "guardrail", "direction": "decrease", "nonInferiorityMargin": 0.005},
     ]
-    spec: Thing = {"retriever": "news", "modelA": a, "modelB": b, "trafficSplit": 0.2, "minSamples": 400, "metrics": metrics}
+    spec: Thing = {
+        "retriever": "news",
+        "modelA": a,
+        "modelB": b,
+        "trafficSplit": 0.2,
+        "minSamples": 400,
+        "metrics": metrics,
+    }
     return checked(an_object("ABTest", name, hours, spec, {"phase": phase, "modelA": a} | status))
 
 
@@ -186,7 +206,11 @@ def measured(hours: float, *, won: bool) -> Thing:
     def arm(feedback: float, faithful: float, milliseconds: float, errors: float, many: int) -> Thing:
         return {
             "user_feedback": {"mean": feedback, "samples": many, "standardError": round(0.487 / math.sqrt(many), 5)},
-            "faithfulness": {"mean": faithful, "samples": many // 8, "standardError": round(0.3 / math.sqrt(many / 8), 5)},
+            "faithfulness": {
+                "mean": faithful,
+                "samples": many // 8,
+                "standardError": round(0.3 / math.sqrt(many / 8), 5),
+            },
             "latency": {"mean": math.log(milliseconds), "samples": many, "standardError": 0.012, "p99Milliseconds": 61},
             "error": {"mean": errors, "samples": many, "standardError": 0.001},
         }
@@ -280,11 +304,21 @@ def a_schedule() -> Thing:
 
 
 def runs() -> list[Thing]:
-    progress = {"stage": "train", "percent": 43.0, "epoch": 1.29, "step": 910, "loss": 0.508, "examplesPerSecond": 146.0}
+    progress = {
+        "stage": "train",
+        "percent": 43.0,
+        "epoch": 1.29,
+        "step": 910,
+        "loss": 0.508,
+        "examplesPerSecond": 146.0,
+    }
     progress["estimatedRemainingSeconds"] = 340
     prepared = attempt(1, "prepare", "news-lr-prepare-1-8a211a7b", 0.55, 4.2)
     small = "312 pairs (archive 290, feedback 22) < 1,000 (minExamples); lower dataSource.minExamples, or wait for more articles"
-    lost = {"reason": "OutOfMemory", "message": "the container was killed at 8.0 GiB; raise compute.resources or lower batchSize"}
+    lost = {
+        "reason": "OutOfMemory",
+        "message": "the container was killed at 8.0 GiB; raise compute.resources or lower batchSize",
+    }
     return [
         a_run(
             "news-lr",
@@ -302,7 +336,14 @@ def runs() -> list[Thing]:
             ],
             conditions=[condition("DataPrepared", 0.48, "23,870 training pairs (archive 15,754, feedback 5,013)")],
         ),
-        a_run("news-rerank", "Pending", 0.2, kind="reranker", reason="WaitingForRun", message="news-lr runs; one at a time"),
+        a_run(
+            "news-rerank",
+            "Pending",
+            0.2,
+            kind="reranker",
+            reason="WaitingForRun",
+            message="news-lr runs; one at a time",
+        ),
         a_run(
             "news-monthly-29",
             "Succeeded",
@@ -321,15 +362,26 @@ def runs() -> list[Thing]:
             message=small,
             completionTime=ago(199.9),
             failures=1,
-            attempts=[attempt(1, "prepare", "news-small-prepare-1-77c1", 199.98, 3.1, 65, reason="InsufficientData", message=small)],
+            attempts=[
+                attempt(
+                    1, "prepare", "news-small-prepare-1-77c1", 199.98, 3.1, 65, reason="InsufficientData", message=small
+                )
+            ],
         ),
-        a_run("tune-11", "Succeeded", 420, EMB[11], completionTime=ago(418), message=f"{EMB[11]}: nDCG@10 0.681 (active) → 0.713"),
+        a_run(
+            "tune-11",
+            "Succeeded",
+            420,
+            EMB[11],
+            completionTime=ago(418),
+            message=f"{EMB[11]}: nDCG@10 0.681 (active) → 0.713",
+        ),
     ]
 
 
 def tests() -> list[Thing]:
     wins = f"Promote {EMB[11]}: user_feedback +10.0% (95% CI +0.9% to +17.4%) on 6,100 distinct queries; latency within 10%."
-    waits = f"Wait: user_feedback 0.612 (A) and 0.646 (B), p 0.147, on 4,880 and 1,220 distinct queries; nothing is proven yet."
+    waits = "Wait: user_feedback 0.612 (A) and 0.646 (B), p 0.147, on 4,880 and 1,220 distinct queries; nothing is proven yet."
     return [
         a_test("news-v12", "Running", 26, EMB[11], EMB[12], **measured(26, won=False), recommendation=waits),
         a_test(
@@ -345,7 +397,16 @@ def tests() -> list[Thing]:
             recommendation=wins,
             promotion={"result": "Promoted", "message": "loaded and verified by 3 replicas"},
         ),
-        a_test("news-v10", "Cancelled", 800, EMB[9], EMB[10], concludedAt=ago(790), reason="CancelRequested", message="cancelled: spec.cancel is true"),
+        a_test(
+            "news-v10",
+            "Cancelled",
+            800,
+            EMB[9],
+            EMB[10],
+            concludedAt=ago(790),
+            reason="CancelRequested",
+            message="cancelled: spec.cancel is true",
+        ),
     ]
 
 

@@ -1,4 +1,5 @@
-"""Somebody at the dashboard, in a window of their own: signs in, goes somewhere, reads, presses. What the page complains of fails the test."""
+"""Somebody at the dashboard, in a window of their own: signs in, goes somewhere, reads, presses. What the page complains of
+fails the test."""
 
 from __future__ import annotations
 

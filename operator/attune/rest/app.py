@@ -174,7 +174,9 @@ class _Files(StaticFiles):
         answer = super().file_response(*given, **named)
         answer.headers["content-security-policy"] = _CONTENT_POLICY
         answer.headers["referrer-policy"] = "no-referrer"
-        answer.headers["cache-control"] = "no-cache"  # asked for again by its ETag: never modules of two versions at once
+        answer.headers["cache-control"] = (
+            "no-cache"  # asked for again by its ETag: never modules of two versions at once
+        )
         return answer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +116,15 @@ def test_there_is_one_of_each_landmark_and_headings_come_in_order(ada: Visit) ->
     ada.go("retrievers/news")
     for landmark in ("banner", "navigation", "main"):
         assert ada.page.get_by_role(landmark).count() == 1, landmark  # type: ignore[arg-type]
-    levels = [int(tag[1]) for tag in ada.page.eval_on_selector_all("h1,h2,h3,h4", "all => all.map((one) => one.tagName)")]
+    levels = [
+        int(tag[1]) for tag in ada.page.eval_on_selector_all("h1,h2,h3,h4", "all => all.map((one) => one.tagName)")
+    ]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
-    expect(ada.page.get_by_role("navigation").get_by_role("link", name="Retrievers")).to_have_attribute("aria-current", "page")
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    expect(ada.page.get_by_role("navigation").get_by_role("link", name="Retrievers")).to_have_attribute(
+        "aria-current", "page"
+    )
 
 
 @pytest.mark.parametrize("width", [360, 768, 1600])
@@ -148,7 +153,14 @@ def test_names_as_long_as_kubernetes_allows_do_not_break_a_narrow_page(chromium:
     things[0]["status"]["embedding"] |= {"active": long, "previous": long}
     with DashboardWorld(things) as world, Visit(chromium, world.url, viewport={"width": 360, "height": 740}) as visit:
         visit.sign_in("admin-token")
-        for place in ("retrievers", "retrievers/news", "training", f"training/news-lr-{long[:200]}", "tests", f"tests/news-v12-{long[:200]}"):
+        for place in (
+            "retrievers",
+            "retrievers/news",
+            "training",
+            f"training/news-lr-{long[:200]}",
+            "tests",
+            f"tests/news-v12-{long[:200]}",
+        ):
             visit.go(place)
             assert visit.overflow() <= 0, place
 

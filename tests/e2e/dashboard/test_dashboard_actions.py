@@ -33,7 +33,9 @@ def test_a_promotion_is_asked_about_done_and_followed(ada: Visit, world: Dashboa
     dialog = ada.dialog
     expect(dialog).to_contain_text(f"Promote {NEXT}?")
     expect(dialog.locator(".switch")).to_have_text(f"{NOW}→{NEXT}")
-    expect(dialog).to_contain_text("The index switches with it: news_5e11ff_cf22c529 → news_5e12ff_cf22c529 (18,420 documents).")
+    expect(dialog).to_contain_text(
+        "The index switches with it: news_5e11ff_cf22c529 → news_5e12ff_cf22c529 (18,420 documents)."
+    )
     expect(dialog).to_contain_text("The test news-v12 of this type, which runs now, ends with it.")
     expect(dialog).to_contain_text("0.713 → 0.751 (+0.038)")
     assert ada.focused() == "Cancel"
@@ -108,7 +110,9 @@ def test_what_cannot_be_done_is_grey_with_the_reason_and_does_nothing(vera: Visi
     vera.page.get_by_role("button", name="Start a training").click(force=True)
     expect(vera.dialog).to_have_count(0)
     vera.go("tests/news-v12")
-    expect(vera.main).to_contain_text("vera may not cancel a test in team: the verb patch on abtests.attune.dev is missing.")
+    expect(vera.main).to_contain_text(
+        "vera may not cancel a test in team: the verb patch on abtests.attune.dev is missing."
+    )
     vera.go(f"versions/{EMB[8]}")
     expect(vera.page.get_by_role("button", name="Roll back to it")).to_have_attribute("aria-disabled", "true")
     assert vera.asked("POST", "") == vera.asked("DELETE", "") == []
@@ -194,7 +198,9 @@ def test_a_test_is_cancelled_and_followed_until_it_is(ada: Visit, world: Dashboa
     ada.dialog.get_by_role("button", name="Cancel the test").click()
     expect(ada.activity).to_contain_text("asked to end; it is Running")
     assert world.do(lambda server: server.get("ABTest", "news-v12"))["spec"]["cancel"] is True
-    world.do(lambda server: server.status("ABTest", "news-v12", phase="Cancelled", message="cancelled: spec.cancel is true"))
+    world.do(
+        lambda server: server.status("ABTest", "news-v12", phase="Cancelled", message="cancelled: spec.cancel is true")
+    )
     expect(ada.activity).to_contain_text("Cancelled: cancelled: spec.cancel is true")
     expect(ada.main.locator(".heading .chip")).to_have_text("Cancelled")
 

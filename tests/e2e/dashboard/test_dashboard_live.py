@@ -50,7 +50,11 @@ def test_a_run_that_ends_tells_what_came_of_it(vera: Visit, world: DashboardWorl
     vera.go("training/news-lr")
     expect(vera.panel("Progress")).to_contain_text("Live")
     message = "worse than the active version: nDCG@10 0.713 → 0.690 (−3.2%, 95% CI −0.041 to −0.004)"
-    world.do(lambda server: server.status("TrainingJob", "news-lr", phase="Failed", reason="WorseThanActive", message=message))
+    world.do(
+        lambda server: server.status(
+            "TrainingJob", "news-lr", phase="Failed", reason="WorseThanActive", message=message
+        )
+    )
     expect(vera.main).to_contain_text("It failed: worse than active.")
     expect(vera.main).to_contain_text(message)
     expect(vera.page.locator("#said")).to_contain_text("news-lr: Failed. worse than the active version")
@@ -132,7 +136,9 @@ def test_a_right_that_is_taken_away_ends_the_stream_and_is_said(vera: Visit, wor
     vera.go("training/news-lr")
     expect(vera.panel("Progress")).to_contain_text("Live")
     world.do(lambda server: server.grants.clear())
-    expect(vera.heading("Nothing to see here").or_(vera.main.get_by_text("vera cannot get trainingjobs"))).to_be_visible()
+    expect(
+        vera.heading("Nothing to see here").or_(vera.main.get_by_text("vera cannot get trainingjobs"))
+    ).to_be_visible()
 
 
 def test_nobody_is_asked_again_and_again_for_what_has_not_changed(vera: Visit) -> None:

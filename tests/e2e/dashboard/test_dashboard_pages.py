@@ -44,7 +44,9 @@ def test_a_retriever_tells_its_past_its_schedule_and_what_was_taken_back(vera: V
     moves = texts(past.locator(".timeline strong"))
     assert moves == ["Promoted", "Promoted", "Rolled back", "Promoted", "Promoted"]
     expect(past).to_contain_text(f"{EMB[9]} instead of {EMB[10]}: {CAUSE}")
-    expect(vera.panel("Conditions").get_by_role("row").filter(has_text="Index ready")).to_contain_text("18,420 documents")
+    expect(vera.panel("Conditions").get_by_role("row").filter(has_text="Index ready")).to_contain_text(
+        "18,420 documents"
+    )
 
 
 def test_times_are_relative_with_the_exact_time_in_their_title(vera: Visit) -> None:
@@ -98,7 +100,9 @@ def test_a_version_tells_all_that_was_measured_where_it_comes_from_and_how_it_di
         f"Metric {EMB[12]} Active then Difference, 95% interval Base model BM25 alone".split()
     )
     ndcg = measured.filter(has_text="nDCG@10")
-    expect(ndcg).to_contain_text(re.compile(r"0\.751.*0\.713.*\+0\.038.*\+0\.014 to \+0\.062.*0\.654.*0\.598", re.DOTALL))
+    expect(ndcg).to_contain_text(
+        re.compile(r"0\.751.*0\.713.*\+0\.038.*\+0\.014 to \+0\.062.*0\.654.*0\.598", re.DOTALL)
+    )
     differences = vera.panel("Differences to the active version").get_by_role("row")
     expect(differences.filter(has_text="learningRate")).to_contain_text(re.compile(r"0\.00002.*0\.00005", re.DOTALL))
     expect(vera.panel("Report")).to_contain_text(f"runs/{EMB[12]}/report.html")
@@ -137,7 +141,9 @@ def test_a_test_tells_the_verdict_in_words_and_draws_the_looks_beside_a_table_of
     expect(vera.main).to_contain_text("nothing is proven yet")
     looks = vera.panel("Primary metric over time: user_feedback")
     chart = looks.get_by_role("img")
-    expect(chart).to_have_attribute("aria-label", re.compile(r"^20 looks: the interval goes from .* A table follows\.$"))
+    expect(chart).to_have_attribute(
+        "aria-label", re.compile(r"^20 looks: the interval goes from .* A table follows\.$")
+    )
     assert len((chart.locator("path.line").get_attribute("d") or "").split("L")) == 20
     looks.get_by_text("As a table").click()
     expect(looks.get_by_role("row")).to_have_count(21)

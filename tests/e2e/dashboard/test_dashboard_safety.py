@@ -15,7 +15,20 @@ from dashboard_world import DashboardWorld
 from kube_server import Thing
 
 MARKUP = '<img src="/hit" onerror="window.hit=1"><script>window.hit=1</script><b>bold</b>'
-WORDS = {"message", "reason", "cause", "notes", "recommendation", "collection", "uri", "page", "card", "scoreMetric", "job", "what"}
+WORDS = {
+    "message",
+    "reason",
+    "cause",
+    "notes",
+    "recommendation",
+    "collection",
+    "uri",
+    "page",
+    "card",
+    "scoreMetric",
+    "job",
+    "what",
+}
 """Fields that take any text."""
 NAMES = {"user_feedback": f"m{MARKUP}", "archive": f"s{MARKUP}", "nearDuplicate": f"d{MARKUP}"}
 """Keys that users choose."""

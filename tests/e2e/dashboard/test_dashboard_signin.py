@@ -18,7 +18,9 @@ def stored(visit: Visit) -> str:
 
 def test_a_token_that_is_refused_says_why_and_the_form_stays(visit: Visit) -> None:
     visit.try_token("nobodys-token")
-    expect(visit.page.get_by_role("alert")).to_contain_text("The token was refused: the API server does not accept this token")
+    expect(visit.page.get_by_role("alert")).to_contain_text(
+        "The token was refused: the API server does not accept this token"
+    )
     expect(visit.page.get_by_label("Bearer token")).to_be_focused()
     expect(visit.page.get_by_label("Bearer token")).to_have_attribute("aria-invalid", "true")
     visit.try_token("ключ")
@@ -64,7 +66,9 @@ def test_a_token_that_expires_signs_out_with_the_reason_and_the_next_one_goes_on
 ) -> None:
     ada.go("training/news-lr")
     world.do(lambda server: server.tokens.pop("admin-token"))
-    expect(ada.page.get_by_role("alert")).to_contain_text("You were signed out: the API server does not accept this token")
+    expect(ada.page.get_by_role("alert")).to_contain_text(
+        "You were signed out: the API server does not accept this token"
+    )
     assert "news-lr" not in ada.main.inner_text()
     ada.sign_in("viewer-token")
     expect(ada.heading("news-lr")).to_be_visible()
