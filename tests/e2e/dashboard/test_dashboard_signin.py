@@ -91,7 +91,7 @@ def test_what_somebody_may_not_list_is_named_and_the_rest_is_shown(visit: Visit,
     visit.sign_in("nobody-token")
     expect(visit.panel("news")).to_contain_text("emb-v11-")
     expect(visit.main).to_contain_text(
-        "noah may not list modelversions.attune.dev, trainingjobs.attune.dev, abtests.attune.dev in team"
+        "noah may not list modelversions.attune.dev, trainingjobs.attune.dev, abtests.attune.dev, trainingschedules.attune.dev in team"
     )
     visit.go("versions")
     expect(visit.main).to_contain_text("You may not see this. noah cannot list modelversions")
