@@ -85,7 +85,7 @@ export function tiles(pairs, kind = "") {
 
 /** `columns`: {head, cell(row), num, wide}. Roles are said because narrow screens lay rows out as cards. */
 export function table(caption, columns, rows, keyOf) {
-  const head = columns.map(({ head: text, num }) => h("th", { scope: "col", role: "columnheader", class: num ? "num" : "" }, text));
+  const head = columns.map(({ head: text, num }) => h("th", { scope: "col", role: "columnheader", class: num ? "num" : "" }, h("span", { class: "named" }, text)));
   const body = rows.map((row) =>
     h(
       "tr",

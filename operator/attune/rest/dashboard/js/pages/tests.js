@@ -25,6 +25,11 @@ export function render(data, route) {
   ];
 }
 
+function winner(test) {
+  if (!test.winner) return "–";
+  return test.winner === "inconclusive" ? "inconclusive" : [`${test.winner}: `, versionLink(test.winner === "A" ? test.a : test.b)];
+}
+
 function nothing(route) {
   return empty(route.query.phase ? "No test is in this phase." : "No test was made yet. A test is an ABTest: kubectl explain abt.spec.");
 }
@@ -38,7 +43,7 @@ function rows(items) {
     { head: "B (challenger)", cell: (test) => versionLink(test.b) },
     { head: "Share of B", num: true, cell: (test) => share(test.split) },
     { head: "Distinct queries A / B", num: true, cell: samples },
-    { head: "Winner", cell: (test) => (test.winner ? (test.winner === "inconclusive" ? "inconclusive" : `${test.winner}: ${test.winner === "A" ? test.a : test.b}`) : "–") },
+    { head: "Winner", cell: winner },
     { head: "Since", cell: (test) => when(test.since ?? test.createdAt, { brief: true }) },
   ];
   return h("div", { class: "panel flush", key: "table" }, table("A/B tests", columns, items, (test) => test.name));
