@@ -1,4 +1,7 @@
-"""Takes the pictures of docs/images: `.venv/bin/python scripts/dashboard_pictures.py`. The dashboard over sample objects, in Debian's Chromium."""
+"""Takes the pictures of docs/images: `.venv/bin/python scripts/dashboard_pictures.py`.
+
+The dashboard over sample objects, in Debian's Chromium.
+"""
 
 import io
 import sys
