@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -26,6 +26,10 @@ def at_first_time(text: str = "2026-03-22T02:00:05Z", **given: Any) -> Simulatio
     world.look()
     world.goto(text)
     return world
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def trained(number: int, stage: str = "staged", **status: Any) -> ModelVersion:
@@ -328,6 +332,22 @@ def test_a_job_whose_write_was_lost_for_days_is_found_again_and_the_next_time_is
     assert world.schedule.status.preparation.run == 202603290200
 
 
+def test_a_job_whose_write_was_lost_is_let_end_and_nobody_claims_to_know_what_it_was_asked() -> None:
+    world = at_first_time(spec={"training": {"schedule": "0 2 25 * *"}}, hold=True)
+    world.lost = True
+    world.look()
+    world.goto("2026-03-29T02:00:01Z")
+    world.look()
+    run = world.schedule.status.preparation
+    assert run is not None
+    assert (run.run, run.asked) == (202603220200, None)
+    assert [name.split("-")[2] for name in world.stage_jobs] == ["202603220200"], "it still runs"
+    world.hold = False
+    world.settle()
+    assert world.preparations == ["202603220200", "202603250200", "202603290200"], "the training prepares anew"
+    assert world.trainings == ["202603250200"]
+
+
 # ---- waits and skips
 
 
@@ -436,7 +456,31 @@ def test_what_waits_for_too_long_is_missed_and_says_what_it_waited_for() -> None
     assert world.condition("TrainingStarted")[1] == "Missed"
 
 
+def test_a_preparation_for_a_later_time_is_good_for_the_training_that_waited_whatever_changed_meanwhile() -> None:
+    """Or it would prepare for ever where somebody trains by hand all the time."""
+    world = at_first_time("2026-04-06T00:00:00Z", spec={}, hold=True)
+    world.look()
+    assert (world.preparations, world.schedule.status.training_due) == (["202604050200"], at("2026-04-01T02:00:00Z"))
+    world.versions = (trained(2),)
+    world.hold = False
+    world.settle()
+    assert (world.preparations, world.trainings) == (["202604050200"], ["202604010200"])
+
+
 # ---- changes of the spec
+
+
+def test_a_preparation_for_a_training_that_waited_does_not_bring_back_times_before_a_change() -> None:
+    world = at_first_time(spec={"training": {"schedule": "0 2 25 * *"}}, hold=True)
+    world.settle(3)
+    world.goto("2026-03-25T02:00:01Z")
+    world.look()
+    world.goto("2026-03-26T12:00:00Z")
+    world.change(dataPreparation={"schedule": "0 3 * * *"})
+    world.look()
+    world.hold = False
+    world.settle()
+    assert (world.preparations, world.trainings) == (["202603220200", "202603250200"], ["202603250200"])
 
 
 def test_a_changed_schedule_counts_from_its_change_on() -> None:
