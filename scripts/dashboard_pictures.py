@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 from PIL import Image  # noqa: E402  the folder of the helpers is known by now
 
 from chromium import browser  # noqa: E402
-from dashboard_objects import EMB  # noqa: E402
+from dashboard_versions import EMB  # noqa: E402
 from dashboard_visit import Visit  # noqa: E402
 from dashboard_world import DashboardWorld  # noqa: E402
 

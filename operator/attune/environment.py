@@ -4,12 +4,13 @@ A settings class has one field a variable, whose alias is the variable's name.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings
+from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from attune.errors import StartError
 
@@ -18,12 +19,59 @@ _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 
-S = TypeVar("S", bound=BaseSettings)
-Kind = type[BaseSettings]
-
 
 class SettingsError(StartError):
     """A variable of the environment has a value that is not allowed. The message is one line."""
+
+
+# ---- kinds of values
+
+
+def _split(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _are_namespaces(value: tuple[str, ...]) -> tuple[str, ...]:
+    for name in value:
+        if not re.match(DNS_LABEL, name):
+            raise ValueError(f"{name!r} is no namespace; allowed are names like team-a,team-b, or nothing for all")
+    return value
+
+
+def _exists(value: Path) -> Path:
+    if not value.expanduser().is_file():
+        raise ValueError("no such file; allowed is the path of a file")
+    return value.expanduser()
+
+
+def _lower(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+Several = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""Values separated by commas."""
+Namespaces = Annotated[Several, AfterValidator(_are_namespaces)]
+"""Empty: all."""
+ExistingFile = Annotated[Path, AfterValidator(_exists)]
+ANY_CASE = BeforeValidator(_lower)
+LogFormat = Annotated[Literal["auto", "json", "console"], ANY_CASE]
+"""auto: console on a terminal, else json."""
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], ANY_CASE]
+
+
+class OwnSettings(BaseSettings):
+    """Settings of one of our processes."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
+
+    def by_variable(self) -> dict[str, str]:
+        """Variable → value as one would write it; for `--settings`."""
+        values = {name: getattr(self, field) for name, field in variables(type(self)).items()}
+        return {variable: _written(value) for variable, value in values.items()}
+
+
+S = TypeVar("S", bound=OwnSettings)
+Kind = type[OwnSettings]
 
 
 def own_namespace() -> str:
@@ -44,12 +92,6 @@ def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
         return kind.model_validate(given)
     except ValidationError as e:
         raise SettingsError("; ".join(_describe(kind, dict(error), given) for error in e.errors())) from e
-
-
-def written(settings: BaseSettings) -> dict[str, str]:
-    """Variable → value as one would write it."""
-    values = {name: getattr(settings, field) for name, field in variables(type(settings)).items()}
-    return {variable: _written(value) for variable, value in values.items()}
 
 
 def _written(value: object) -> str:

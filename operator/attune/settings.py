@@ -8,14 +8,27 @@ import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import uuid4
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from attune import __version__
-from attune.environment import DNS_LABEL, DNS_SUBDOMAIN, SettingsError, load, own_namespace, variables, written
+from attune.environment import (
+    ANY_CASE,
+    DNS_LABEL,
+    DNS_SUBDOMAIN,
+    ExistingFile,
+    LogFormat,
+    LogLevel,
+    Namespaces,
+    OwnSettings,
+    SettingsError,
+    Several,
+    load,
+    own_namespace,
+    variables,
+)
 
 __all__ = ["Settings", "SettingsError", "load_settings", "unknown_variables"]
 
@@ -27,16 +40,16 @@ def _identity() -> str:
     return f"{socket.gethostname()}_{uuid4().hex[:8]}"
 
 
-class Settings(BaseSettings):
+class Settings(OwnSettings):
     """Each field is one variable of the environment; its alias is the name."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
 
     finetune_enabled: bool = Field(False, alias="FINETUNE_ENABLED")
     """False: TrainingJobs are accepted and wait, times of TrainingSchedules are passed over, reason FineTuningDisabled."""
-    finetune_schedule: Literal["weekly", "monthly", "manual"] = Field("manual", alias="FINETUNE_SCHEDULE")
+    finetune_schedule: Annotated[Literal["weekly", "monthly", "manual"], ANY_CASE] = Field(
+        "manual", alias="FINETUNE_SCHEDULE"
+    )
     """weekly, monthly: a TrainingSchedule is made for each Retriever that has none of its own."""
-    finetune_provider: Literal["openai", "local"] = Field("local", alias="FINETUNE_PROVIDER")
+    finetune_provider: Annotated[Literal["openai", "local"], ANY_CASE] = Field("local", alias="FINETUNE_PROVIDER")
     finetune_min_examples: int = Field(1000, ge=1, alias="FINETUNE_MIN_EXAMPLES")
     finetune_auto_promote: bool = Field(False, alias="FINETUNE_AUTO_PROMOTE")
     openai_finetune_model: str = Field("text-embedding-3-small", min_length=1, alias="OPENAI_FINETUNE_MODEL")
@@ -45,9 +58,9 @@ class Settings(BaseSettings):
     """Image of the stage Jobs, unless a TrainingJob names its own."""
     serving_image: str = Field(f"attune-serving:{__version__}", min_length=1, alias="ATTUNE_SERVING_IMAGE")
     """Image of the Pods that answer queries."""
-    namespaces: Annotated[tuple[str, ...], NoDecode] = Field((), alias="ATTUNE_NAMESPACES")
+    namespaces: Namespaces = Field((), alias="ATTUNE_NAMESPACES")
     """Which namespaces to serve, separated by commas; empty: all."""
-    kubeconfig: Path | None = Field(None, alias="ATTUNE_KUBECONFIG")
+    kubeconfig: ExistingFile | None = Field(None, alias="ATTUNE_KUBECONFIG")
     """Unset: KUBECONFIG, then the pod's service account, then ~/.kube/config."""
     kube_context: str | None = Field(None, alias="ATTUNE_CONTEXT")
 
@@ -57,7 +70,7 @@ class Settings(BaseSettings):
     webhook_token_file: Path | None = Field(None, alias="ATTUNE_WEBHOOK_TOKEN_FILE")
     """Bearer tokens of Alertmanager, one a line, read at each notification; unset: alerts are not taken."""
 
-    notification_hosts: Annotated[tuple[str, ...], NoDecode] = Field((), alias="ATTUNE_NOTIFICATION_HOSTS")
+    notification_hosts: Several = Field((), alias="ATTUNE_NOTIFICATION_HOSTS")
     """Hosts that notifications may go to, separated by commas: hooks.slack.com,*.example.com; empty: all but this machine and its links."""
 
     leader_election: bool = Field(True, alias="ATTUNE_LEADER_ELECTION")
@@ -70,9 +83,9 @@ class Settings(BaseSettings):
     http_host: str = Field("0.0.0.0", alias="ATTUNE_HTTP_HOST")  # noqa: S104  probes and Prometheus come from outside of the pod
     http_port: int = Field(8080, ge=0, le=65535, alias="ATTUNE_HTTP_PORT")
     """/metrics, /healthz, /readyz; 0: any free port, named in the log."""
-    log_format: Literal["auto", "json", "console"] = Field("auto", alias="ATTUNE_LOG_FORMAT")
+    log_format: LogFormat = Field("auto", alias="ATTUNE_LOG_FORMAT")
     """auto: console on a terminal, else json."""
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="ATTUNE_LOG_LEVEL")
+    log_level: LogLevel = Field("info", alias="ATTUNE_LOG_LEVEL")
 
     workers: int = Field(8, ge=1, le=256, alias="ATTUNE_WORKERS")
     """How many objects are reconciled at the same time."""
@@ -89,19 +102,6 @@ class Settings(BaseSettings):
     stale_seconds: float = Field(600, ge=5, alias="ATTUNE_STALE_SECONDS")
     """A watch stream without a sign of life for this long makes /healthz fail. Streams reconnect at a quarter of it."""
 
-    @field_validator("namespaces", "notification_hosts", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-    @field_validator("namespaces")
-    @classmethod
-    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if not re.match(DNS_LABEL, name):
-                raise ValueError(f"{name!r} is no namespace; allowed are names like team-a,team-b, or nothing for all")
-        return value
-
     @field_validator("notification_hosts")
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -110,27 +110,11 @@ class Settings(BaseSettings):
                 raise ValueError(f"{host!r} is no host; allowed are names like hooks.slack.com,*.example.com,10.0.0.7")
         return value
 
-    @field_validator("kubeconfig")
-    @classmethod
-    def _exists(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.expanduser().is_file():
-            raise ValueError("no such file; allowed is the path of a kubeconfig")
-        return value.expanduser() if value is not None else None
-
-    @field_validator("log_level", "log_format", "finetune_schedule", "finetune_provider", mode="before")
-    @classmethod
-    def _any_case(cls, value: Any) -> Any:
-        return value.strip().lower() if isinstance(value, str) else value
-
     @model_validator(mode="after")
     def _unambiguous(self) -> "Settings":
         if len(set(self.namespaces)) != len(self.namespaces):
             raise ValueError("ATTUNE_NAMESPACES names a namespace twice; name each once")
         return self
-
-    def by_variable(self) -> dict[str, str]:
-        """Variable → value as one would write it; for `attune-operator --settings`."""
-        return written(self)
 
     @property
     def watch_seconds(self) -> int:

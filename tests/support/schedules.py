@@ -198,3 +198,36 @@ def with_phase(job: TrainingJob, phase: Phase, at: datetime | None = None, versi
 def failing(code: int = ExitCode.STORE_UNAVAILABLE) -> dict[str, Any]:
     """As `Simulation(**failing())`."""
     return {"exit_code": int(code)}
+
+
+# ---- a schedule whose time has come
+
+WEEKLY = {"training": {"schedule": "0 2 * * 0"}}
+
+
+def at_first_time(text: str = "2026-03-22T02:00:05Z", **given: Any) -> Simulation:
+    """The schedule was seen, and its first time has come."""
+    spec = given.pop("spec", WEEKLY)
+    world = Simulation(a_schedule(**spec), **given)
+    world.look()
+    world.goto(text)
+    return world
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def trained(number: int, stage: str = "staged", **status: Any) -> ModelVersion:
+    version = a_version(number, stage, dataset={"uri": f"pvc://store/d{number}", "digest": "sha256:d", "examples": 900})
+    source = version.spec.source.model_copy(update={"training_job": "by-hand", "import_": None})
+    return version.model_copy(
+        update={
+            "spec": version.spec.model_copy(update={"source": source}),
+            "status": version.status.model_copy(update=status),
+        }
+    )
+
+
+def reasons(world: Simulation) -> list[str]:
+    return [reason for reason, _ in world.events]

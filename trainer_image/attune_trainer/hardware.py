@@ -84,7 +84,10 @@ def suited(model: Any, precision: Precision) -> Iterator[None]:
         for hook in hooks:
             hook.remove()
         for head, forward in zip(heads, found, strict=True):
-            vars(head).pop("forward") if forward is None else vars(head).update(forward=forward)
+            if forward is None:
+                del head.forward
+            else:
+                head.forward = forward
 
 
 def _heads(inner: "Module") -> list[Any]:

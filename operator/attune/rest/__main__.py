@@ -1,43 +1,31 @@
 """`attune-api`, `python -m attune.rest`: the process of the REST API. Settings come from the environment (see `settings`)."""
 
-import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from attune import __version__
+from attune.command import command
 
 if TYPE_CHECKING:
     from attune.rest.settings import ApiSettings
 
-_USAGE = 2
+_DESCRIPTION = (
+    "Custom resources of Attune over HTTP, and the dashboard. Configured by ATTUNE_API_* in the environment; ends with 0 after "
+    "SIGTERM, 2 for a bad setting or without a cluster, 1 when a restart is the way out."
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the few options, check the settings, run until SIGTERM. Imports come late, so that --help is instant."""
-    parser = argparse.ArgumentParser(
-        prog="attune-api",
-        description="Custom resources of Attune over HTTP. Configured by ATTUNE_API_* in the environment; ends with 0 after "
-        "SIGTERM, 2 for a bad setting or without a cluster, 1 when a restart is the way out.",
-    )
-    parser.add_argument("--version", action="version", version=f"attune {__version__}")
-    parser.add_argument("--settings", action="store_true", help="print every variable with its value, and end")
-    options = parser.parse_args(arguments)
+    """Run until SIGTERM. Imports come late, so that --help is instant."""
+    return command("attune-api", _DESCRIPTION, _read, _live, arguments)
 
-    from attune.errors import StartError
+
+def _read() -> "ApiSettings":
     from attune.rest.settings import load_settings
 
-    try:
-        settings = load_settings()
-        if options.settings:
-            sys.stdout.writelines(f"{name}={value}\n" for name, value in settings.by_variable().items())
-            return 0
-        return _run(settings)
-    except StartError as e:
-        sys.stderr.write(f"attune-api: {e}\n")
-        return _USAGE
+    return load_settings()
 
 
-def _run(settings: "ApiSettings") -> int:
+def _live(settings: "ApiSettings") -> int:
     import uvloop
 
     from attune import logs

@@ -1,39 +1,43 @@
 """The settings of the API process, from the environment: ATTUNE_API_*. Read by `__main__`."""
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, model_validator
 
-from attune.environment import DNS_LABEL, load, own_namespace, written
+from attune.environment import (
+    DNS_LABEL,
+    ExistingFile,
+    LogFormat,
+    LogLevel,
+    Namespaces,
+    OwnSettings,
+    Several,
+    load,
+    own_namespace,
+)
 
 
-class ApiSettings(BaseSettings):
+class ApiSettings(OwnSettings):
     """Each field is one variable of the environment; its alias is the name."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
 
     namespace: str = Field(default_factory=own_namespace, pattern=DNS_LABEL, alias="ATTUNE_API_NAMESPACE")
     """The namespace of requests that name none; default: that of the pod."""
-    namespaces: Annotated[tuple[str, ...], NoDecode] = Field((), alias="ATTUNE_API_NAMESPACES")
+    namespaces: Namespaces = Field((), alias="ATTUNE_API_NAMESPACES")
     """Which namespaces to serve, separated by commas; empty: all."""
-    kubeconfig: Path | None = Field(None, alias="ATTUNE_API_KUBECONFIG")
+    kubeconfig: ExistingFile | None = Field(None, alias="ATTUNE_API_KUBECONFIG")
     """Unset: KUBECONFIG, then the pod's service account, then ~/.kube/config."""
     kube_context: str | None = Field(None, alias="ATTUNE_API_CONTEXT")
-    audiences: Annotated[tuple[str, ...], NoDecode] = Field((), alias="ATTUNE_API_AUDIENCES")
+    audiences: Several = Field((), alias="ATTUNE_API_AUDIENCES")
     """Audiences that a token may be for, separated by commas; empty: the API server's own."""
 
     host: str = Field("0.0.0.0", alias="ATTUNE_API_HOST")  # noqa: S104  callers come from outside of the pod
     port: int = Field(8090, ge=0, le=65535, alias="ATTUNE_API_PORT")
     """0: any free port, named in the log."""
-    tls_cert_file: Path | None = Field(None, alias="ATTUNE_API_TLS_CERT_FILE")
+    tls_cert_file: ExistingFile | None = Field(None, alias="ATTUNE_API_TLS_CERT_FILE")
     """Certificate chain in PEM; with the key, HTTPS is spoken. Read at the start."""
-    tls_key_file: Path | None = Field(None, alias="ATTUNE_API_TLS_KEY_FILE")
-    log_format: Literal["auto", "json", "console"] = Field("auto", alias="ATTUNE_API_LOG_FORMAT")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="ATTUNE_API_LOG_LEVEL")
+    tls_key_file: ExistingFile | None = Field(None, alias="ATTUNE_API_TLS_KEY_FILE")
+    log_format: LogFormat = Field("auto", alias="ATTUNE_API_LOG_FORMAT")
+    log_level: LogLevel = Field("info", alias="ATTUNE_API_LOG_LEVEL")
 
     review_seconds: float = Field(10, ge=0, le=300, alias="ATTUNE_API_REVIEW_SECONDS")
     """How long it is remembered whose a token is and what that user may do; 0: each request asks."""
@@ -51,31 +55,6 @@ class ApiSettings(BaseSettings):
     drain_seconds: float = Field(5, ge=0, le=600, alias="ATTUNE_API_DRAIN_SECONDS")
     """After SIGTERM /readyz fails for so long before the process stops to listen."""
 
-    @field_validator("namespaces", "audiences", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-    @field_validator("namespaces")
-    @classmethod
-    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if not re.match(DNS_LABEL, name):
-                raise ValueError(f"{name!r} is no namespace; allowed are names like team-a,team-b, or nothing for all")
-        return value
-
-    @field_validator("kubeconfig", "tls_cert_file", "tls_key_file")
-    @classmethod
-    def _exists(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.expanduser().is_file():
-            raise ValueError("no such file; allowed is the path of a file")
-        return value.expanduser() if value is not None else None
-
-    @field_validator("log_level", "log_format", mode="before")
-    @classmethod
-    def _any_case(cls, value: Any) -> Any:
-        return value.strip().lower() if isinstance(value, str) else value
-
     @model_validator(mode="after")
     def _whole(self) -> "ApiSettings":
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
@@ -85,10 +64,6 @@ class ApiSettings(BaseSettings):
                 f'ATTUNE_API_NAMESPACE="{self.namespace}" is not among ATTUNE_API_NAMESPACES; add it, or name another one'
             )
         return self
-
-    def by_variable(self) -> dict[str, str]:
-        """Variable → value as one would write it; for `attune-api --settings`."""
-        return written(self)
 
     def serves(self, namespace: str) -> bool:
         """Whether requests about this namespace are answered."""

@@ -10,7 +10,8 @@ import axe_playwright_python
 import pytest
 from playwright.sync_api import Browser, expect
 
-from dashboard_objects import EMB, dashboard_objects
+from dashboard_objects import dashboard_objects
+from dashboard_versions import EMB
 from dashboard_visit import Visit
 from dashboard_world import DashboardWorld
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import expect
 
-from dashboard_objects import CAUSE, EMB, RER
+from dashboard_versions import CAUSE, EMB, RER
 from dashboard_visit import Visit
 from dashboard_world import DashboardWorld
 

@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import expect
 
-from dashboard_objects import EMB
+from dashboard_versions import EMB
 from dashboard_visit import Visit
 from dashboard_world import DashboardWorld
 

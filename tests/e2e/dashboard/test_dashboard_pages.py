@@ -7,9 +7,10 @@ from datetime import datetime
 
 from playwright.sync_api import Locator, expect
 
-from dashboard_objects import CAUSE, EMB, RER, an_object
+from dashboard_versions import CAUSE, EMB, RER
 from dashboard_visit import Visit
 from dashboard_world import DashboardWorld
+from rest_world import an_object
 
 
 def texts(found: Locator) -> list[str]:

@@ -132,6 +132,7 @@ async def test_every_2xx_is_a_delivery(receiver: Receiver, status: int) -> None:
     receiver.answers.append(Answer(status, ""))
     async with courier() as made:
         await made.carry(a_notification(target=a_target(url=receiver.url)))
+    assert len(receiver.got) == 1, "and nothing is sent again"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 413, 422])

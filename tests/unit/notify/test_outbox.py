@@ -227,6 +227,10 @@ async def test_a_target_that_was_changed_is_tried_anew_at_once(operator: Operato
     await operator.until(lambda: operator.woken)
     operator.outbox.offer(KEY, [of(url="http://new/x")])
     await operator.until(lambda: operator.receivers.got)
+    assert len(operator.receivers.got) == 1
+    assert operator.outbox.waiting == 1, (
+        "delivered and not recorded; nothing waits for the hour that the old address asked for"
+    )
 
 
 async def test_a_leader_that_is_deposed_forgets_everything(operator: Operator) -> None:

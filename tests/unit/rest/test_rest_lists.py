@@ -132,6 +132,7 @@ async def test_what_changes_or_goes_is_soon_in_the_list(vera: Caller, server: Ku
         return "emb-v4" not in await names(vera) and "tune-9" in await names(vera, f"{MODELS}/train")
 
     await soon(both)
+    assert "emb-v3" in await names(vera), "and nothing else went"
 
 
 async def test_watches_that_end_or_are_too_old_lose_nothing(vera: Caller, server: KubeServer) -> None:

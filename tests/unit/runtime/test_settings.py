@@ -74,7 +74,7 @@ def test_an_empty_variable_is_an_absent_one():
         (
             "ATTUNE_KUBECONFIG",
             "/no/file",
-            'ATTUNE_KUBECONFIG="/no/file": no such file; allowed is the path of a kubeconfig',
+            'ATTUNE_KUBECONFIG="/no/file": no such file; allowed is the path of a file',
         ),
     ],
 )
