@@ -63,8 +63,8 @@ class DataSource(ApiModel):
     )
     leads: bool = Field(
         True,
-        description="Train also on what each article says of itself: its title and first words. Such pairs do not count for "
-        "minExamples.",
+        description="Train an embedding model also on what each article says of itself: its title and first words. Such pairs do "
+        "not count for minExamples. Rerankers are trained without them.",
     )
     min_examples: int | None = Field(
         None,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
-from attune.contract import EvaluationSource, FeedbackSource
+from attune.contract import EvaluationSource, FeedbackSource, ModelType
 from attune_retrieval import store
 from attune_trainer.data.dedup import NEAR, jaccard
 from attune_trainer.data.prepare import prepare
@@ -46,6 +46,16 @@ def test_an_archive_becomes_a_snapshot_with_its_numbers(articles, jsonl, spec, e
     assert all(len(pair.neg) == 2 for pair in snapshot.train())
     assert snapshot.manifest["counts"]["examples"] == 164
     assert snapshot.manifest["inputs"]["archive"]["rows"] == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "sources"), [(ModelType.EMBEDDING, {"archive", "lead"}), (ModelType.RERANKER, {"archive"})]
+)
+def test_leads_are_made_for_embedding_models_alone(articles, jsonl, spec, no_encoder, kind, sources):
+    asked = spec(jsonl(articles(40)), leads=True).model_copy(update={"type": kind})
+    made = prepare(asked, encode_factory=no_encoder, report=quiet).by_source
+    assert set(made) == sources
+    assert all(number > 30 for number in made.values())
 
 
 def test_the_corpus_is_the_content_without_the_titles_that_are_the_queries(articles, jsonl, spec, no_encoder):

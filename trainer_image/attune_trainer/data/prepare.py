@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from attune.contract import DatasetSummary, DataSpec, Layout, StageSpec
+from attune.contract import DatasetSummary, DataSpec, Layout, ModelType, StageSpec
 from attune_retrieval import store
 from attune_trainer.data.archive import MAX_CONTENT_CHARACTERS
 from attune_trainer.data.leads import SOURCE as LEAD
@@ -35,7 +35,7 @@ def prepare(spec: StageSpec, *, encode_factory: EncodeFactory, report: Report) -
     Raises BadData and InsufficientData (final), BadConfig (final), StoreUnavailable (retried).
     """
     tally = Tally()
-    sources = read_sources(spec.data, tally, report)
+    sources = read_sources(_suited(spec), tally, report)
     config = spec.config
     parts = split(
         sources.distinct.documents,
@@ -73,6 +73,11 @@ def prepare(spec: StageSpec, *, encode_factory: EncodeFactory, report: Report) -
         by_source=_by_source(pairs.train),
         dropped_by_reason=tally.by_reason(),
     )
+
+
+def _suited(spec: StageSpec) -> DataSpec:
+    """No leads for rerankers: with query and text before it, one would learn that the answer begins as the question does."""
+    return spec.data.model_copy(update={"leads": False}) if spec.type is ModelType.RERANKER else spec.data
 
 
 def _delete_superseded(spec: StageSpec, snapshot: Snapshot, layout: Layout) -> None:
