@@ -242,7 +242,7 @@ def test_there_is_no_dropout_but_that_of_adapters(tiny_model: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
     from attune.contract import Lora, ModelType, TrainingConfig
-    from attune_trainer.train.embedding import without_dropout
+    from attune_trainer.train.dropout import without_dropout
     from attune_trainer.train.lora import add_adapters
 
     model = SentenceTransformer(str(tiny_model), device="cpu")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -27,14 +26,6 @@ from tiny_bert import build_tiny_cross_encoder, sentences
 pytestmark = pytest.mark.timeout(1500)
 MakeSpec = Callable[..., StageSpec]
 SpecsFrom = Callable[[Path, Path], MakeSpec]
-
-
-def without_dropout(base: Path) -> Path:
-    """Of a reranker: dropout is drawn in each process for its own rows, and without it one process and two must agree."""
-    config = json.loads((base / "config.json").read_text())
-    off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (base / "config.json").write_text(json.dumps(config | off))
-    return base
 
 
 def free_port() -> int:
@@ -106,7 +97,9 @@ def test_two_pods_give_the_model_of_one_process(tmp_path: Path, specs_from: Spec
 
 @pytest.mark.parametrize("loss", ["bce", "listwise"])
 def test_two_processes_in_a_pod_give_the_reranker_of_one(tmp_path: Path, specs_from: SpecsFrom, loss: str) -> None:
-    base = without_dropout(build_tiny_cross_encoder(tmp_path / "cross"))
+    base = build_tiny_cross_encoder(
+        tmp_path / "cross"
+    )  # with dropout, which training leaves out: else they could not agree
     asked: dict[str, Any] = {"epochs": 1, "batch_size": 9, "learning_rate": 1e-3, "loss": loss}
     asked["spec_type"] = ModelType.RERANKER
     found = []
@@ -122,9 +115,7 @@ def test_two_processes_in_a_pod_give_the_reranker_of_one(tmp_path: Path, specs_f
         assert result.model is not None, result.message
         found.append(open_verified(Path(result.model.uri), None).reranker.score(sentences()[:40]))
     together, alone = (np.log(relevance / (1 - relevance)) for relevance in map(np.asarray, found))
-    if (
-        loss == "listwise"
-    ):  # it says nothing of what is added to all scores of a list alike, so that rounding decides the head's bias
+    if loss == "listwise":  # says nothing of what is added to all scores of a list: rounding decides the head's bias
         together, alone = together - together.mean(), alone - alone.mean()
     np.testing.assert_allclose(together, alone, atol=5e-4)
 

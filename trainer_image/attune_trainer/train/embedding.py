@@ -17,6 +17,7 @@ from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.hardware import precision_of
 from attune_trainer.train.arguments import run_watched, training_arguments
 from attune_trainer.train.batches import Plan, plan_batches
+from attune_trainer.train.dropout import without_dropout
 from attune_trainer.train.lora import add_adapters, merge_adapters
 from attune_trainer.train.losses import embedding_loss
 from attune_trainer.train.pairs import Pair, read_pairs, with_negatives
@@ -87,17 +88,6 @@ def train_embedding(
     merge_adapters(model, config)
     model.max_seq_length = served
     return Trained(model, watch.metrics(len(pairs)), watch.plan, held_out)
-
-
-def without_dropout(model: "Module") -> None:
-    """Dropout is no help in a few passes of contrastive training, and on a CPU its random numbers take a large part of a step."""
-    import torch
-
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        elif isinstance(getattr(module, "attention_dropout", None), float):  # architectures that hand it to the kernel
-            module.attention_dropout = 0.0  # type: ignore[assignment]
 
 
 def read_training(config: TrainingConfig, snapshot: Path) -> tuple[list[Pair], HeldOut | None]:

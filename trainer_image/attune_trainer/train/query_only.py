@@ -21,7 +21,8 @@ from attune_trainer.encode import TorchEncoder
 from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.train.arguments import run_watched
 from attune_trainer.train.contrastive import ContrastiveLoss
-from attune_trainer.train.embedding import Trained, planned, trainer, without_dropout
+from attune_trainer.train.dropout import without_dropout
+from attune_trainer.train.embedding import Trained, planned, trainer
 from attune_trainer.train.feed import PairCollator
 from attune_trainer.train.losses import SCALE
 from attune_trainer.train.pairs import Pair

@@ -11,6 +11,7 @@ from attune.contract import ModelType, TrainingConfig, TrainingMetrics
 from attune_trainer import cross_encoder
 from attune_trainer.errors import BadConfig, InsufficientData
 from attune_trainer.train.arguments import run_watched, training_arguments
+from attune_trainer.train.dropout import without_dropout
 from attune_trainer.train.examples import Example, examples, plan_examples, plan_lists
 from attune_trainer.train.lora import add_adapters, merge_adapters
 from attune_trainer.train.pairs import read_pairs
@@ -63,6 +64,7 @@ def train_reranker(
 
     torch.manual_seed(config.seed)  # a fresh head starts from the same weights in every attempt
     model = cross_encoder.load(base, max_length=config.max_sequence_length)
+    without_dropout(model)  # before adapters, which have one of their own
     add_adapters(model, config, ModelType.RERANKER)
     rows = examples(pairs, config.seed)
     plan = (plan_lists if config.loss == "listwise" else plan_examples)(
