@@ -198,7 +198,7 @@ class TrainingConfig(Contract):
         description="Tokens of each text that are trained on. A version reads as many, and no fewer than its base model (at most 512).",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: bf16 on GPUs and CPUs that compute it fast (rerankers on CPUs: fp32), else fp32."
+        "auto", description="auto: bf16 on GPUs and CPUs that compute it fast, else fp32."
     )
     seed: int = Field(42, ge=0, le=2**31 - 1, description="Seed of shuffling, splitting and initialisation.")
     hard_negatives: HardNegatives = Field(default_factory=HardNegatives, description="Mining of hard negatives.")
