@@ -37,10 +37,15 @@ def cross(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_spec(folder: Path, base: Path, stage: Stage, **changes: Any) -> StageSpec:
     of_spec = {key.removeprefix("spec_"): changes.pop(key) for key in list(changes) if key.startswith("spec_")}
-    config = {"base_model": str(base), "epochs": 80, "batch_size": 32, "learning_rate": 2e-3, "max_sequence_length": 32}
-    config |= {
-        "precision": "fp32"
-    }  # what a few hundred steps of a tiny model come to depends on each digit; so on no machine's own
+    config: dict[str, Any] = {
+        "base_model": str(base),
+        "epochs": 80,
+        "batch_size": 32,
+        "learning_rate": 2e-3,
+        "max_sequence_length": 32,
+    }
+    # a few hundred steps of a tiny model depend on each digit, so not on whether the machine has bf16
+    config["precision"] = "fp32"
     known: dict[str, Any] = {
         "stage": stage,
         "type": ModelType.RERANKER,
@@ -209,7 +214,7 @@ def test_adapters_and_the_whole_head_are_trained_and_merged(tmp_path: Path, cros
     from attune_trainer.train.lora import add_adapters
     from attune_trainer.train.weights import trained_state
 
-    spec = make_spec(tmp_path, cross, Stage.TRAIN, method="lora", lora={"rank": 4}, epochs=3)
+    spec = make_spec(tmp_path, cross, Stage.TRAIN, method="lora", lora={"rank": 4}, epochs=40)
     model = cross_encoder.load(cross, max_length=32)
     add_adapters(model, spec.config, ModelType.RERANKER)
     kept = trained_state(model)
