@@ -2,7 +2,7 @@
 
 Run by hand: `python -m benchmarks.quality BASE_MODEL [--data DATA]`. DATA holds archive.jsonl, labels.train.jsonl and labels.dev.jsonl
 (Bitcoin Optech newsletters): trained on what was published before 2023, searched with the labelled queries of 2023 over all articles
-without their titles. Without DATA: docstrings of installed packages (first line → rest), a tenth of them held out.
+without their titles. Without DATA: docstrings of installed packages (first line → rest), some of them held out.
 
 The budget is what Attune took, mining, looks and export included; the plain recipe gets it for its training alone, and the same cleaned
 pairs. What was done is kept in `--work`, so that a run that was stopped goes on. The result is one JSON file with the machine.
@@ -86,10 +86,10 @@ def optech(data: Path, work: Path) -> Corpus:
     )
 
 
-def docstrings(work: Path) -> Corpus:
+def docstrings(work: Path, articles: int) -> Corpus:
     """The held-out part of the snapshot itself tests."""
     archive = work / "archive.jsonl"
-    count = write_archive(archive)
+    count = write_archive(archive, articles)
     what = f"first lines of held-out docstrings over the rest of all {count:,}"
     return Corpus("docstrings", what, archive, None, 0.9, read_snapshot)
 
@@ -287,6 +287,7 @@ def report(bench: Bench, held_out: HeldOut, told: dict[str, dict[str, Any]], sta
 def main(
     base_model: Path,
     data: Annotated[Path | None, typer.Option(help="Folder of the Optech corpus; unset: docstrings.")] = None,
+    articles: Annotated[int, typer.Option(help="How many docstrings, evenly spaced over all packages.")] = 3000,
     work: Annotated[Path, typer.Option(help="Kept between runs.")] = Path("build/quality"),
     ablations: Annotated[
         bool, typer.Option(help="Also train with each rule left out, and the plain recipe with Attune's settings.")
@@ -299,7 +300,7 @@ def main(
     started, base_model = machine(), base_model.absolute()
     work = work.absolute() / ("optech" if data else "docstrings")
     work.mkdir(parents=True, exist_ok=True)
-    corpus = optech(data.absolute(), work) if data else docstrings(work)
+    corpus = optech(data.absolute(), work) if data else docstrings(work, articles)
     asked = {"split_ratio": corpus.split_ratio}
     recipe = recipes.chosen(str(base_model), asked, {}, machine=recipes.of_this_machine())
     bench = Bench(corpus, base_model, work, recipe)

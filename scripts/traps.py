@@ -54,9 +54,8 @@ def without(trap: Trap) -> tuple[str, str]:
         file = copy / trap.path
         file.write_text(trap.taken_away(file.read_text(encoding="utf-8")), encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "2", "--timeout", "120", *trap.tests]
-        told = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(copy)}, capture_output=True, text=True, check=False
-        )
+        env = os.environ | {"PYTHONPATH": str(copy), "COLUMNS": "400"}
+        told = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if told.returncode == 0:
         return "NOT GUARDED", " ".join(trap.tests)
     found = re.search(r"^FAILED (.+)", told.stdout, re.MULTILINE)
