@@ -91,12 +91,13 @@ async def _clients(url: str, tokens: list[str], limit: int, pause: float, second
 
     await asyncio.gather(*(client(number) for number in range(CLIENTS)))
     took.sort()
+    assert min(sizes) > limit * 100, f"an answer of {min(sizes)} bytes is no page of {limit} versions"
     return {
         "limit": limit,
         "pauseSeconds": pause,
         "requests": len(took),
         "requestsPerSecond": round(len(took) / seconds, 1),
-        "bodyBytes": max(sizes),
+        "bodyBytes": min(sizes),
         "p50Milliseconds": round(1000 * statistics.median(took), 1),
         "p99Milliseconds": round(1000 * took[int(0.99 * (len(took) - 1))], 1),
         "longestMilliseconds": round(1000 * took[-1], 1),
