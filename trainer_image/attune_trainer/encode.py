@@ -34,7 +34,7 @@ class TorchEncoder:
         lengths = [min(limit, 2 + len(text) // CHARACTERS_PER_TOKEN) for text in texts]
         found = np.zeros((len(texts), int(self.model.get_embedding_dimension() or 0)), dtype=np.float32)
         done = 0
-        with suited(self.model, self.precision), mixed(self.precision, self.model):
+        with suited(self.model, self.precision, trains=False), mixed(self.precision, self.model):
             for batch in batches_by_length(lengths):
                 if self.check:
                     self.check()

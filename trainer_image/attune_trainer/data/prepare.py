@@ -35,7 +35,7 @@ def prepare(spec: StageSpec, *, encode_factory: EncodeFactory, report: Report) -
     Raises BadData and InsufficientData (final), BadConfig (final), StoreUnavailable (retried).
     """
     tally = Tally()
-    sources = read_sources(_suited(spec), tally, report)
+    sources = read_sources(_data_of(spec), tally, report)
     config = spec.config
     parts = split(
         sources.distinct.documents,
@@ -75,7 +75,7 @@ def prepare(spec: StageSpec, *, encode_factory: EncodeFactory, report: Report) -
     )
 
 
-def _suited(spec: StageSpec) -> DataSpec:
+def _data_of(spec: StageSpec) -> DataSpec:
     """No leads for rerankers: with query and text before it, one would learn that the answer begins as the question does."""
     return spec.data.model_copy(update={"leads": False}) if spec.type is ModelType.RERANKER else spec.data
 
