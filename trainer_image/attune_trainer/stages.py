@@ -88,7 +88,7 @@ def mining_encoder(config: TrainingConfig, folder: Path) -> Encode:
     model.prompts = {"query": "", "document": ""}
     limit = base_model.position_limit(model) or config.max_sequence_length
     model.max_seq_length = min(limit, config.max_sequence_length)
-    encoder = TorchEncoder(model, precision=precision_of(config))
+    encoder = TorchEncoder(model, precision=precision_of(config), as_in_training=False)
     return lambda texts: encoder.encode(texts, "document")
 
 

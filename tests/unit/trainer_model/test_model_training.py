@@ -259,6 +259,28 @@ def test_there_is_no_dropout_but_that_of_adapters(tiny_model: Path) -> None:
     assert {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)} == {0.0, 0.25}
 
 
+def test_attention_is_computed_as_in_training_unless_vectors_are_only_mined_with(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look after a training is held against one in it: with another kernel near ties fall otherwise, and it is "another model"."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    from attune_trainer.encode import TorchEncoder
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = SentenceTransformer(str(tiny_model), device="cpu")
+    seen: list[str] = []
+
+    def kernel() -> None:
+        seen.append(model[0].auto_model.config._attn_implementation)
+
+    for as_in_training in (True, False):
+        TorchEncoder(model, kernel, "bf16", as_in_training=as_in_training).encode(["red river"], "query")
+    kernel()
+    assert seen == ["eager", "sdpa", "sdpa"]
+
+
 @pytest.mark.parametrize(("trained_on", "read"), [(16, 32), (48, 48), (512, 64)])
 def test_a_version_reads_as_far_as_its_base_model_and_its_training(
     tiny_model: Path, trained_on: int, read: int
