@@ -46,7 +46,7 @@ def traps() -> list[Trap]:
     return [Trap(**{**row, "tests": tuple(row["tests"])}) for row in listed]
 
 
-def without(trap: Trap) -> tuple[str, str]:
+def verdict_on(trap: Trap) -> tuple[str, str]:
     """What the tests say when the rule is gone: `guarded`, `NOT GUARDED` or `UNCLEAR` (none ran, or one hung), and which test and how."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "trainer_image"
@@ -68,7 +68,7 @@ def main(parts: list[str]) -> int:
     chosen = [trap for trap in traps() if not parts or any(part in trap.name for part in parts)]
     guarded = 0
     for trap in chosen:
-        verdict, why = without(trap)
+        verdict, why = verdict_on(trap)
         guarded += verdict == "guarded"
         sys.stdout.write(f"{verdict}: {trap.name}: {why}\n")
         sys.stdout.flush()

@@ -153,6 +153,6 @@ def test_the_manifests_start_an_api_that_answers(world: RestWorld, viewer: str) 
 def test_the_log_has_the_user_and_no_token(world: RestWorld, viewer: str) -> None:
     with world.client(viewer) as client:
         client.get("/api/rag/models", headers={"x-request-id": "looked-for"})
-    assert "looked-for" in world.process.log
+    world.process.until(lambda: "looked-for" in world.process.log)  # the line is written after the answer
     assert f"system:serviceaccount:{world.namespace}:viewer" in world.process.log
     assert viewer not in world.process.log

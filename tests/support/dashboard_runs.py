@@ -32,6 +32,11 @@ def attempt(number: int, stage: str, job: str, hours: float, minutes: float | No
 
 
 def runs() -> list[Thing]:
+    """The newest first."""
+    return [*under_way(), *ended()]
+
+
+def under_way() -> list[Thing]:
     progress = {
         "stage": "train",
         "percent": 43.0,
@@ -42,7 +47,6 @@ def runs() -> list[Thing]:
     }
     progress["estimatedRemainingSeconds"] = 340
     prepared = attempt(1, "prepare", "news-lr-prepare-1-8a211a7b", 0.55, 4.2)
-    small = "312 pairs (archive 290, feedback 22) < 1,000 (minExamples); lower dataSource.minExamples, or wait for more articles"
     lost = {
         "reason": "OutOfMemory",
         "message": "the container was killed at 8.0 GiB; raise compute.resources or lower batchSize",
@@ -72,6 +76,12 @@ def runs() -> list[Thing]:
             reason="WaitingForRun",
             message="news-lr runs; one at a time",
         ),
+    ]
+
+
+def ended() -> list[Thing]:
+    small = "312 pairs (archive 290, feedback 22) < 1,000 (minExamples); lower dataSource.minExamples, or wait for more articles"
+    return [
         a_run(
             "news-monthly-29",
             "Succeeded",

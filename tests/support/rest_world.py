@@ -144,6 +144,20 @@ def a_test(name: str, phase: str, hours: float, a: str, b: str, **status: Any) -
     return an_object("ABTest", name, hours, spec, known | status)
 
 
+def changes(cause: str) -> list[Thing]:
+    """Which version took over from which, the last one because of `cause`."""
+    moves = (
+        ("emb-v2", "emb-v1", 400, {"action": "Promoted", "requestID": "r2"}),
+        ("emb-v3", "emb-v2", 100, {"action": "Promoted", "requestID": "r3"}),
+        ("emb-v5", "emb-v3", 21, {"action": "Promoted", "requestID": "r5"}),
+        ("emb-v3", "emb-v5", 20, {"action": "RolledBack", "cause": cause}),
+    )
+    return [
+        {"type": "embedding", "version": version, "previous": previous, "at": ago(hours), **how}
+        for version, previous, hours, how in moves
+    ]
+
+
 def a_retriever() -> Thing:
     spec = {
         "embedding": {"baseModel": "pvc://models/base"},
@@ -162,40 +176,7 @@ def a_retriever() -> Thing:
         },
         "reranker": {"active": "rer-v1", "promotedAt": ago(700)},
         "servingGeneration": 7,
-        "changes": [
-            {
-                "type": "embedding",
-                "version": "emb-v2",
-                "previous": "emb-v1",
-                "action": "Promoted",
-                "requestID": "r2",
-                "at": ago(400),
-            },
-            {
-                "type": "embedding",
-                "version": "emb-v3",
-                "previous": "emb-v2",
-                "action": "Promoted",
-                "requestID": "r3",
-                "at": ago(100),
-            },
-            {
-                "type": "embedding",
-                "version": "emb-v5",
-                "previous": "emb-v3",
-                "action": "Promoted",
-                "requestID": "r5",
-                "at": ago(21),
-            },
-            {
-                "type": "embedding",
-                "version": "emb-v3",
-                "previous": "emb-v5",
-                "action": "RolledBack",
-                "cause": cause,
-                "at": ago(20),
-            },
-        ],
+        "changes": changes(cause),
         "quarantined": [{"version": "emb-v5", "cause": cause, "at": ago(20)}],
         "conditions": [
             condition("Ready", 700, "embedding emb-v3, reranker rer-v1", reason="Active"),
@@ -206,17 +187,35 @@ def a_retriever() -> Thing:
     return an_object("Retriever", "news", 720, spec, status)
 
 
-def sample_objects() -> list[Thing]:
+def versions() -> list[Thing]:
+    """One in each stage; emb-v5 was taken back."""
     taken_back = {"handledRequestID": "r5", "result": "Promoted", "message": "request r5"}
-    progress = {
-        "stage": "train",
-        "percent": 43.0,
-        "epoch": 1.3,
-        "step": 120,
-        "loss": 0.51,
-        "estimatedRemainingSeconds": 340,
-    }
+    gone = {"state": "Retired", "cause": "older than the 3 kept", "at": ago(90)}
+    return [
+        a_version(1, "deprecated", 700, retirement=gone),
+        a_version(2, "deprecated", 410, run="tune-2", promotedAt=ago(400), deprecatedAt=ago(100)),
+        a_version(3, "active", 150, run="tune-3", promotedAt=ago(20)),
+        a_version(4, "failed", 60, run="tune-4", notes="nDCG@10 0.58 < 0.60 (evalThreshold), on 239 queries"),
+        a_version(5, "failed", 30, run="tune-5", promotedAt=ago(21), deprecatedAt=ago(20), promotion=taken_back),
+        a_version(6, "staged", 28, run="tune-6"),
+        a_version(7, "training", 0.3, run="tune-7"),
+        a_version(1, "active", 700, "reranker", promotedAt=ago(700)),
+    ]
+
+
+def runs() -> list[Thing]:
+    progress = {"stage": "train", "percent": 43.0, "epoch": 1.3, "step": 120, "loss": 0.51}
+    progress["estimatedRemainingSeconds"] = 340
     done = {"completionTime": ago(27), "message": "Succeeded: emb-v6: nDCG@10 0.702 (active) → 0.740"}
+    return [
+        a_run("tune-4", "Failed", 61, "emb-v4", reason="BelowThreshold", message="0.58 < 0.60", completionTime=ago(59)),
+        a_run("tune-6", "Succeeded", 29, "emb-v6", **done),
+        a_run("tune-7", "Training", 0.5, "emb-v7", message="train: Job tune-7-train-1 running", progress=progress),
+        a_run("tune-8", "Pending", 0.1, reason="WaitingForRun", message="tune-7 runs"),
+    ]
+
+
+def ab_tests() -> list[Thing]:
     winner = {
         "winner": "B",
         "concludedAt": ago(110),
@@ -225,40 +224,27 @@ def sample_objects() -> list[Thing]:
         "confidence": 0.996,
         "recommendation": "promote emb-v3: clicks 0.310 (A) and 0.360 (B), p 0.004",
     }
+    ended = {"concludedAt": ago(404), "reason": "ByHand", "message": "cancelled"}
     return [
-        a_retriever(),
-        a_version(
-            1, "deprecated", 700, retirement={"state": "Retired", "cause": "older than the 3 kept", "at": ago(90)}
-        ),
-        a_version(2, "deprecated", 410, run="tune-2", promotedAt=ago(400), deprecatedAt=ago(100)),
-        a_version(3, "active", 150, run="tune-3", promotedAt=ago(20)),
-        a_version(4, "failed", 60, run="tune-4", notes="nDCG@10 0.58 < 0.60 (evalThreshold), on 239 queries"),
-        a_version(5, "failed", 30, run="tune-5", promotedAt=ago(21), deprecatedAt=ago(20), promotion=taken_back),
-        a_version(6, "staged", 28, run="tune-6"),
-        a_version(7, "training", 0.3, run="tune-7"),
-        a_version(1, "active", 700, "reranker", promotedAt=ago(700)),
-        a_run("tune-4", "Failed", 61, "emb-v4", reason="BelowThreshold", message="0.58 < 0.60", completionTime=ago(59)),
-        a_run("tune-6", "Succeeded", 29, "emb-v6", **done),
-        a_run("tune-7", "Training", 0.5, "emb-v7", message="train: Job tune-7-train-1 running", progress=progress),
-        a_run("tune-8", "Pending", 0.1, reason="WaitingForRun", message="tune-7 runs"),
         a_test("news-v3", "Concluded", 130, "emb-v2", "emb-v3", **winner),
         a_test("news-v6", "Running", 5, "emb-v3", "emb-v6"),
-        a_test(
-            "news-v2", "Cancelled", 405, "emb-v1", "emb-v2", concludedAt=ago(404), reason="ByHand", message="cancelled"
-        ),
-        an_object(
-            "TrainingSchedule",
-            "monthly",
-            700,
-            {
-                "retriever": "news",
-                "dataPreparation": {"schedule": "0 2 * * 0"},
-                "training": {"schedule": "0 2 1 * *", "minNewPairs": 500},
-                "template": {"type": "embedding"},
-            },
-            {"nextTraining": ago(-200), "newPairs": 312},
-        ),
+        a_test("news-v2", "Cancelled", 405, "emb-v1", "emb-v2", **ended),
     ]
+
+
+def a_schedule() -> Thing:
+    spec = {
+        "retriever": "news",
+        "dataPreparation": {"schedule": "0 2 * * 0"},
+        "training": {"schedule": "0 2 1 * *", "minNewPairs": 500},
+        "template": {"type": "embedding"},
+    }
+    return an_object("TrainingSchedule", "monthly", 700, spec, {"nextTraining": ago(-200), "newPairs": 312})
+
+
+def sample_objects() -> list[Thing]:
+    """A retriever with all that belongs to it."""
+    return [a_retriever(), *versions(), *runs(), *ab_tests(), a_schedule()]
 
 
 def a_server() -> KubeServer:
