@@ -87,11 +87,11 @@ def optech(data: Path, work: Path) -> Corpus:
 
 
 def docstrings(work: Path, articles: int) -> Corpus:
-    """The held-out part of the snapshot itself tests."""
+    """The held-out part of the snapshot itself tests: two fifths, more than a thousand queries, or the interval would say nothing."""
     archive = work / "archive.jsonl"
     count = write_archive(archive, articles)
     what = f"first lines of held-out docstrings over the rest of all {count:,}"
-    return Corpus("docstrings", what, archive, None, 0.9, read_snapshot)
+    return Corpus("docstrings", what, archive, None, 0.6, read_snapshot)
 
 
 @dataclass(frozen=True, slots=True)

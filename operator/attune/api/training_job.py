@@ -146,7 +146,8 @@ class Validation(ApiModel):
         0.01,
         ge=0,
         lt=1,
-        description="Rise of the validation metric that counts as improvement; the last weights are kept where none was better by as much.",
+        description="Rise of the validation metric that counts as improvement; the last weights are kept where none was better by as "
+        "much, or by two standard errors.",
     )
 
 

@@ -212,7 +212,8 @@ class TrainingConfig(Contract):
         0.01,
         ge=0,
         lt=1,
-        description="Rise of the validation metric that counts as improvement; the last weights are kept where none was better by as much.",
+        description="Rise of the validation metric that counts as improvement; the last weights are kept where none was better by as "
+        "much, or by two standard errors.",
     )
     query_prompt: str = Field(
         "", max_length=1024, description="Text put before each query, in training, evaluation and serving alike."

@@ -18,7 +18,7 @@ from attune_trainer.reporting import Reporter
 from attune_trainer.running import explained, run_from_file
 from attune_trainer.signals import Termination
 from attune_trainer.train.pairs import read_pairs
-from attune_trainer.train.validation import mean_similarity, validation_set
+from attune_trainer.train.validation import Score, chance, mean_similarity, validation_set
 from attune_trainer.train.watch import Memory
 
 
@@ -109,7 +109,9 @@ def test_mean_similarity_is_the_mean_of_all_pairs() -> None:
 
 def test_small_rises_add_up_before_patience_runs_out() -> None:
     memory = Memory()
-    best = [memory.note_score(step, score, 0.01) for step, score in enumerate([0.5, 0.506, 0.512, 0.515, 0.513])]
+    best = [
+        memory.note_score(step, Score(score, 0.0), 0.01) for step, score in enumerate([0.5, 0.506, 0.512, 0.515, 0.513])
+    ]
     assert best == [True, True, True, True, False]
     assert (memory.best_step, memory.best_score, memory.stale) == (3, 0.515, 2)
 
@@ -126,8 +128,39 @@ def test_small_rises_add_up_before_patience_runs_out() -> None:
 def test_the_last_weights_win_against_those_that_are_better_by_chance(scores: list[float], kept: int) -> None:
     memory = Memory()
     for step, score in enumerate(scores):
-        memory.note_score(step, score, 0.01, last=step == len(scores) - 1)
+        memory.note_score(step, Score(score, 0.0), 0.01, last=step == len(scores) - 1)
     assert (memory.best_step, memory.best_score) == (kept, scores[kept])
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ([0.40, 0.50, 0.499, 0.495], 3),  # the last before the end for want of improvement
+        ([0.40, 0.50, 0.499, 0.48], 1),
+    ],
+)
+def test_nor_are_better_ones_by_chance_kept_when_patience_runs_out(scores: list[float], kept: int) -> None:
+    memory = Memory()
+    for step, score in enumerate(scores):
+        memory.note_score(step, Score(score, 0.0), 0.01, patience=2)
+    assert (memory.best_step, memory.best_score, memory.stale) == (kept, scores[kept], 2)
+
+
+@pytest.mark.parametrize(("spread", "kept"), [(0.5, 2), (0.0, 1)], ids=["some went up, more down", "all went down"])
+def test_what_chance_gives_is_told_by_the_queries(spread: float, kept: int) -> None:
+    rng = np.random.default_rng(0)
+    memory = Memory()
+    middle = rng.random(100)
+    for step, queries in enumerate([middle - 0.3, middle, middle - 0.04 + spread * rng.choice([-0.5, 0.5], 100)]):
+        ndcg = float(middle.mean()) + (-0.3, 0.0, -0.04)[step]
+        memory.note_score(step, Score(ndcg, 0.0, tuple(queries.tolist())), 0.01, last=step == 2)
+    assert memory.best_step == kept
+
+
+def test_chance_is_two_standard_errors_of_the_paired_difference() -> None:
+    assert chance([0.1, 0.5, 0.9], [0.2, 0.4, 0.9]) == pytest.approx(2 * 0.1 / 3**0.5)
+    assert chance([0.1, 0.5], [0.1, 0.5]) == 0
+    assert chance([0.1], [0.2]) == chance([0.1, 0.2], []) == 0
 
 
 def test_batches_hold_few_long_texts_or_many_short_ones() -> None:

@@ -87,4 +87,4 @@ def look(score: Scorer, held_out: Sequence[Asked], check: Callable[[], None]) ->
         order = sorted(range(len(own)), key=lambda n: (-own[n], asked.names[n] in asked.answers))
         ranked = [asked.names[n] for n in order]
         ndcg.append(MEASURES["ndcg_at10"](ranked, dict.fromkeys(asked.answers, 1), 10))
-    return Score(float(np.mean(ndcg)), 1.0 - float(np.std(scores)))
+    return Score(float(np.mean(ndcg)), 1.0 - float(np.std(scores)), tuple(ndcg))

@@ -50,6 +50,19 @@ class Score:
     ndcg: float
     similarity: float
     """Mean cosine between different documents: near 1 when all vectors have become the same."""
+    queries: tuple[float, ...] = ()
+    """nDCG@10 of each query, always in the same order."""
+
+
+def chance(one: Sequence[float], other: Sequence[float]) -> float:
+    """How far the means of two looks at the same queries may lie apart by chance: two standard errors of their paired difference.
+
+    0 where that cannot be said: other queries, or fewer than two.
+    """
+    if len(one) != len(other) or len(one) < 2:
+        return 0.0
+    differences = np.asarray(one) - np.asarray(other)
+    return float(2 * differences.std(ddof=1) / np.sqrt(len(differences)))
 
 
 def validation_set(validation: Sequence[Pair], training: Sequence[Pair], seed: int) -> HeldOut | None:
@@ -117,7 +130,8 @@ def score(queries: Vectors, documents: Vectors, held_out: HeldOut, similarity: f
     search.add(documents, 0)
     rankings = [[held_out.documents[position] for position in row] for row in search.positions]
     measured = measure_rankings(rankings, held_out)
-    return Score(float(measured.per_query["ndcg_at10"].mean()), similarity)
+    found = measured.per_query["ndcg_at10"]
+    return Score(float(found.mean()), similarity, tuple(found.tolist()))
 
 
 def mean_similarity(vectors: Vectors) -> float:

@@ -24,7 +24,7 @@ from attune_trainer.train.batches import Plan
 from attune_trainer.train.checkpoints import Checkpoints
 from attune_trainer.train.curve import Curve
 from attune_trainer.train.stall import StallGuard
-from attune_trainer.train.validation import Score, Subject
+from attune_trainer.train.validation import Score, Subject, chance
 from attune_trainer.train.world import ALONE, World
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Memory:
 
     best_step: int = 0
     best_score: float = -1.0
+    best_queries: list[float] = field(default_factory=list)
+    """The same of each validation query."""
     base_score: float = -1.0
     """Of the untrained model."""
     reference: float = -1.0
@@ -70,23 +72,27 @@ class Memory:
         self.loss = loss if self.loss is None else SMOOTHING * self.loss + (1 - SMOOTHING) * loss
         self.epoch_losses.append(loss)
 
-    def note_score(self, step: int, score: float, min_improvement: float, *, last: bool = False) -> bool:
-        """Take in a validation score; True where these weights are to be kept: the best so far.
+    def note_score(
+        self, step: int, score: Score, min_improvement: float, *, last: bool = False, patience: int = 0
+    ) -> bool:
+        """Take in a look at the validation set; True where these weights are to be kept: the best so far.
 
-        The `last` ones, at which the learning rate has come to its end, also where others were better by no more than chance gives
-        (min_improvement) and they are better than the untrained model: in the middle of a run weights wander.
+        The `last` ones, and those at which `patience` (0: endless) runs out, also where others were better by no more than chance gives
+        (min_improvement, or two standard errors) and they are better than the untrained model: in the middle of a run weights wander.
         """
-        self.looked_at = step
+        self.looked_at, ndcg = step, score.ndcg
         if step == 0:
-            self.base_score = score
-        if score >= self.reference + min_improvement or self.reference < 0:
-            self.reference, self.stale = score, 0
+            self.base_score = ndcg
+        if ndcg >= self.reference + min_improvement or self.reference < 0:
+            self.reference, self.stale = ndcg, 0
         else:
             self.stale += 1
-        settled = last and score > self.base_score and score > self.best_score - min_improvement
-        if score <= self.best_score and not settled:
+        ends = last or (patience > 0 and self.stale >= patience)
+        by_chance = max(min_improvement, chance(self.best_queries, score.queries))
+        settled = ends and ndcg > self.base_score and ndcg > self.best_score - by_chance
+        if ndcg <= self.best_score and not settled:
             return False
-        self.best_step, self.best_score = step, score
+        self.best_step, self.best_score, self.best_queries = step, ndcg, list(score.queries)
         return True
 
 
@@ -266,8 +272,8 @@ class Watch(TrainerCallback):
             self.model.train(training)
         self._refuse_collapse(score, step)
         self.around.curve.note_look(step, self.plan.epochs_at(step), score.ndcg)
-        last = step == self.plan.steps
-        if self.memory.note_score(step, score.ndcg, self.config.min_improvement, last=last):
+        last, patience = step == self.plan.steps, self.config.early_stopping_patience
+        if self.memory.note_score(step, score, self.config.min_improvement, last=last, patience=patience):
             self.best = weights.trained_state(self.model) if self.around.world.first else None
 
     def _refuse_collapse(self, score: Score, step: int) -> None:
