@@ -190,6 +190,27 @@ def test_training_stops_when_validation_no_longer_improves(make_spec: MakeSpec, 
     assert trained.metrics.best_epoch in {0, 1}
 
 
+def test_the_weights_of_the_best_look_are_put_back(
+    make_spec: MakeSpec, pods: Callable[..., Pod], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from attune_trainer.train.validation import EmbeddingSubject, Score
+
+    seen: list[dict[str, np.ndarray]] = []
+    scores = iter([0.2, 0.9, 0.3])
+
+    def look(subject: EmbeddingSubject, check: Callable[[], None]) -> Score:
+        seen.append({name: value.numpy().copy() for name, value in subject.model.state_dict().items()})
+        return Score(next(scores), 0.5)
+
+    monkeypatch.setattr(EmbeddingSubject, "look", look)
+    trained = pods(make_spec(Stage.TRAIN, epochs=2)).train()
+    assert (trained.metrics.best_epoch, trained.metrics.validation_ndcg_at10) == (1, 0.9)
+    kept = weights_of(trained)
+    for name, values in seen[1].items():
+        np.testing.assert_array_equal(kept[name], values, err_msg=name)
+    assert any((kept[name] != values).any() for name, values in seen[2].items())
+
+
 @pytest.mark.parametrize("loss", ["cachedMultipleNegativesRanking", "guided"])
 def test_the_other_losses_train_too(make_spec: MakeSpec, pods: Callable[..., Pod], loss: str) -> None:
     trained = pods(make_spec(Stage.TRAIN, epochs=1, loss=loss)).train()

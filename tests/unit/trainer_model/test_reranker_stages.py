@@ -296,6 +296,8 @@ def test_examples_are_the_answer_the_mined_and_a_random_one_and_never_an_answer_
     pairs = [*(pair(n) for n in range(10)), Pair("q0", "text 3", "d3", ("text 0",), ("d0",))]
     rows = examples(pairs, seed=1)
     assert sum(row.label for row in rows) == 11
+    # The answer, two mined ones, a random one; the last pair's mined one is an answer, too.
+    assert [sum(row.group == n for row in rows) for n in range(11)] == [4] * 10 + [2]
     answers = {("q0", "text 0"), ("q0", "text 3"), *((f"q{n}", f"text {n}") for n in range(1, 10))}
     assert not [row for row in rows if row.label == 0 and (row.query, row.text) in answers]
     assert positive_weight(rows) == pytest.approx((len(rows) - 11) / 11)
