@@ -9,6 +9,7 @@ import asyncio
 import json
 import multiprocessing
 import random
+import shutil
 import ssl
 import statistics
 import time
@@ -129,6 +130,7 @@ def main(seconds: float = SECONDS, out: Path = RESULTS) -> None:
         runs = measured(RestWorld(cluster, home), seconds)
     finally:
         cluster.stop()
+        shutil.rmtree(home, ignore_errors=True)
     result = {"machine": machine(), "clients": CLIENTS, "versions": VERSIONS, "seconds": seconds, "runs": runs}
     out.write_text(json.dumps(result, indent=2) + "\n")
     for run in runs:
