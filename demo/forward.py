@@ -47,10 +47,9 @@ class Attune:
         self._namespace = namespace
 
     def __call__(self, *arguments: str) -> None:
-        self._console.print(
-            f"$ kubectl attune -n {self._namespace} {' '.join(map(_quoted, arguments))}", style="dim", highlight=False
-        )
-        command = [sys.executable, "-m", "attune.cli.app", *arguments, "-n", self._namespace]
+        typed = ["-n", self._namespace, *arguments]
+        self._console.print(f"$ kubectl attune {' '.join(map(_quoted, typed))}", style="dim", highlight=False)
+        command = [sys.executable, "-m", "attune.cli.app", *typed]
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
         self._console.print(done.stdout.rstrip(), highlight=False, markup=False)
         if done.returncode != 0:

@@ -18,7 +18,7 @@ from dashboard_versions import (
     taken_back,
 )
 from kube_server import Thing
-from rest_world import ago, an_object, condition
+from rest_world import a_schedule, ago, an_object, condition
 
 
 def a_retriever() -> Thing:
@@ -76,16 +76,9 @@ def a_new_retriever() -> Thing:
     return checked(an_object("Retriever", "support", 0.5, spec, {"conditions": conditions}))
 
 
-def a_schedule() -> Thing:
-    spec = {
-        "retriever": "news",
-        "dataPreparation": {"schedule": "0 2 * * 0"},
-        "training": {"schedule": "0 2 1 * *", "minNewPairs": 500},
-        "template": {"type": "embedding"},
-    }
+def the_schedule() -> Thing:
     status = {"nextTraining": ago(-190), "nextPreparation": ago(-46), "newPairs": 312, "lastTraining": ago(31.2)}
-    status["lastTrainingJob"] = "news-monthly-29"
-    return checked(an_object("TrainingSchedule", "monthly", 4800, spec, status))
+    return checked(a_schedule("monthly", 4800, **status, lastTrainingJob="news-monthly-29"))
 
 
 def dashboard_objects() -> list[Thing]:
@@ -105,5 +98,5 @@ def dashboard_objects() -> list[Thing]:
         a_version(3, "active", "rerank-3", "reranker", promotedAt=ago(640)),
         *runs(),
         *tests(),
-        a_schedule(),
+        the_schedule(),
     ]

@@ -232,19 +232,20 @@ def ab_tests() -> list[Thing]:
     ]
 
 
-def a_schedule() -> Thing:
+def a_schedule(name: str, hours: float, **status: Any) -> Thing:
     spec = {
         "retriever": "news",
         "dataPreparation": {"schedule": "0 2 * * 0"},
         "training": {"schedule": "0 2 1 * *", "minNewPairs": 500},
         "template": {"type": "embedding"},
     }
-    return an_object("TrainingSchedule", "monthly", 700, spec, {"nextTraining": ago(-200), "newPairs": 312})
+    return an_object("TrainingSchedule", name, hours, spec, status)
 
 
 def sample_objects() -> list[Thing]:
     """A retriever with all that belongs to it."""
-    return [a_retriever(), *versions(), *runs(), *ab_tests(), a_schedule()]
+    schedule = a_schedule("monthly", 700, nextTraining=ago(-200), newPairs=312)
+    return [a_retriever(), *versions(), *runs(), *ab_tests(), schedule]
 
 
 def a_server() -> KubeServer:

@@ -19,6 +19,7 @@ from attune.cli.options import (
     Sure,
     Timeout,
     Wait,
+    defaults,
     note,
     where,
     write,
@@ -45,9 +46,15 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    invoked: typer.Context,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """What serves, since when, how good; promote, go back, compare, search. Acts with your rights in the cluster."""
+    given = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
+    invoked.default_map = defaults(invoked.command, {name: value for name, value in given.items() if value is not None})
 
 
 def _moved(answer: dict[str, Any], output: Output) -> None:

@@ -33,6 +33,14 @@ Timeout = Annotated[float, typer.Option(help="Seconds to wait for it.")]
 Sure = Annotated[bool, typer.Option("--yes", help="Also the other way round, or a version that was taken back.")]
 
 
+def defaults(group: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """A default_map that hands options which stand before a command, as kubectl allows, to all commands of a group."""
+    return {
+        name: defaults(command, given) if hasattr(command, "commands") else given
+        for name, command in group.commands.items()
+    }
+
+
 def where(namespace: str | None, context: str | None, kubeconfig: Path | None) -> Any:
     """Which cluster and namespace."""
     from attune.cli.session import Where
