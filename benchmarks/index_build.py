@@ -48,7 +48,7 @@ RAW = f"""
 import sys, time, json
 from pathlib import Path
 from attune_retrieval.artifact import open_verified
-encoder = open_verified(Path(sys.argv[1]), None).encoder
+encoder = open_verified(Path(sys.argv[1]), None, precision="auto").encoder
 texts = [json.loads(line)["content"] for line in open(sys.argv[2])]
 began = time.monotonic()
 encoder.encode(texts, "document")
@@ -73,7 +73,7 @@ assert ended.result.succeeded, ended.result.message
 """
 
 
-def main(model: Path, count: int = 1000) -> None:
+def main(model: Path, count: int = 4000) -> None:
     """Write benchmarks/results/index_build.json."""
     started: dict[str, Any] = machine()
     with TemporaryDirectory() as name:

@@ -4,25 +4,28 @@ Called by evaluation, by the index stage and by serving; the only way to a model
 """
 
 import json
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from attune.contract import ModelType
 from attune_retrieval import hosted, manifest
-from attune_retrieval.encoding import OnnxEncoder
+from attune_retrieval.encoding import Advance, OnnxEncoder
 from attune_retrieval.errors import BadConfig, BadData, StoreUnavailable
 from attune_retrieval.hosted import HostedEncoder
 from attune_retrieval.manifest import Manifest
 from attune_retrieval.reranking import OnnxReranker
+from attune_retrieval.runtimes import Precision, fastest_precision
 
+log = logging.getLogger(__name__)
 GOLDEN = "golden.json"
 MIN_COSINE = 0.9999
 MAX_SCORE_DIFFERENCE = 1e-3
 TextEncoder = OnnxEncoder | HostedEncoder
+Wanted = Literal["auto", "fp32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +54,44 @@ class Opened:
 def open_verified(
     folder: Path,
     expected: str | None,
-    advance: Callable[[float], None] | None = None,
+    advance: Advance | None = None,
     *,
     threads: int | None = None,
+    precision: Wanted = "fp32",
 ) -> Opened:
     """The model of the artifact in `folder`; BadData (ArtifactCorrupt) unless digests and golden answers are right.
 
     Where an API answers for the version it is asked for the golden texts, and may be away (StoreUnavailable) or refuse (BadConfig).
-    `expected` is the sha256 of its manifest.json; None trusts the manifest that is there. `advance` hears 0..1.
+    `expected` is the sha256 of its manifest.json; None trusts the manifest that is there. `advance` hears 0..1. With `precision`
+    auto an embedding model is computed in bf16 where that is faster here and its golden answers are right all the same.
     """
-    return open_checked(folder, manifest.verified(folder, expected), advance, threads=threads)
+    return open_checked(folder, manifest.verified(folder, expected), advance, threads=threads, precision=precision)
 
 
 def open_checked(
-    folder: Path, described: Manifest, advance: Callable[[float], None] | None = None, *, threads: int | None = None
+    folder: Path,
+    described: Manifest,
+    advance: Advance | None = None,
+    *,
+    threads: int | None = None,
+    precision: Wanted = "fp32",
 ) -> Opened:
     """The second half of `open_verified`, for a manifest that `manifest.verified` gave: the golden answers."""
+    # A reranker's score has three digits in bf16: near ones would tie, and no real one gives its golden answers.
+    may = precision == "auto" and described.type is ModelType.EMBEDDING and described.openai is None
+    if may and fastest_precision() == "bf16":
+        try:
+            return _checked(folder, described, advance, threads, "bf16")
+        except BadData as problem:
+            log.info("computed in fp32, because in bf16: %s", problem)
+    return _checked(folder, described, advance, threads, "fp32")
+
+
+def _checked(
+    folder: Path, described: Manifest, advance: Advance | None, threads: int | None, precision: Precision
+) -> Opened:
     try:
-        model = open_unverified(folder, described, threads=threads)
+        model = open_unverified(folder, described, threads=threads, precision=precision)
         golden: list[dict[str, Any]] = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
         if not golden:
             raise ValueError("no golden answers")
@@ -81,7 +104,7 @@ def open_checked(
                 advance((number + 1) / len(golden))
     except (BadConfig, BadData, StoreUnavailable):
         raise
-    except Exception as error:  # onnxruntime and tokenizers raise their own kinds; the files are at fault
+    except Exception as error:  # the runtimes and tokenizers raise their own kinds; the files are at fault
         raise BadData(
             f"{folder}: cannot be opened: {type(error).__name__}: {error}", reason=manifest.CORRUPT
         ) from error
@@ -90,8 +113,13 @@ def open_checked(
     return Opened(model, described, manifest.sha256(folder / manifest.NAME))
 
 
-def open_unverified(folder: Path, described: Manifest, *, threads: int | None = None) -> TextEncoder | OnnxReranker:
-    """The model as the files say, right or not. For `open_verified`, and for the exporter that makes the golden answers."""
+def open_unverified(
+    folder: Path, described: Manifest, *, threads: int | None = None, precision: Precision = "fp32"
+) -> TextEncoder | OnnxReranker:
+    """The model as the files say, right or not. For `open_verified`, and for the exporter that makes the golden answers.
+
+    `precision` is an encoder's; rerankers are computed in fp32.
+    """
     if described.openai is not None:
         return hosted.open_hosted(folder, described)
     if described.type is ModelType.RERANKER:
@@ -102,6 +130,7 @@ def open_unverified(folder: Path, described: Manifest, *, threads: int | None = 
         max_length=described.max_sequence_length,
         threads=threads,
         document_graph=described.document_graph,
+        precision=precision,
     )
 
 

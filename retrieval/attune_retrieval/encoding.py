@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 
 from attune_retrieval.graph import TOKENIZER_FILE, Floats, Graph, Tokens, batches_by_length
+from attune_retrieval.runtimes import Precision
 
 Vectors = Floats
 Role = Literal["query", "document"]
@@ -36,11 +38,13 @@ class OnnxEncoder:
         max_length: int,
         threads: int | None = None,
         document_graph: str | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         from tokenizers import Tokenizer
 
-        self.graph = Graph(folder, threads)
-        self._open_documents = (lambda: Graph(folder, threads, document_graph)) if document_graph else None
+        opened = partial(Graph, folder, window=max_length, threads=threads, precision=precision)
+        self.graph = opened()
+        self._open_documents = partial(opened, file=document_graph) if document_graph else None
         self._documents: Graph | None = None
         self._opening = threading.Lock()
         self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))

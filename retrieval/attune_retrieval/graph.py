@@ -1,4 +1,4 @@
-"""One exported model in onnxruntime: token batches in, an array out. Used by `encoding` and `reranking`.
+"""One exported model, ready to compute: token batches in, an array out. Used by `encoding` and `reranking`.
 
 Batches are filled up to a number of tokens rather than texts, sorted by length, so that a long text costs what it costs
 and a thousand titles go at once.
@@ -8,10 +8,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from attune_retrieval.runtimes import Precision, open_runtime
 
 Floats = NDArray[np.float32]
 
@@ -63,36 +64,38 @@ def batches_by_length(
 
 
 class Graph:
-    """A graph of an artifact (`onnx/model.onnx`), as a session. Not verified here: that is `artifact.open_verified`."""
+    """A graph of an artifact (`onnx/model.onnx`). Not verified here: that is `artifact.open_verified`."""
 
-    def __init__(self, folder: Path, threads: int | None = None, file: str = MODEL_FILE) -> None:
-        import onnxruntime  # type: ignore[import-untyped]
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        window: int,
+        threads: int | None = None,
+        file: str = MODEL_FILE,
+        precision: Precision = "fp32",
+    ) -> None:
+        self._runtime = open_runtime(folder / file, precision, threads or available_cpus())
+        self._window = window
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or available_cpus()
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Measured on a CPU: the fused layers of the higher levels are slower than the plain ones.
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.log_severity_level = 3
-        there = onnxruntime.get_available_providers()
-        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there]
-        self._session = onnxruntime.InferenceSession(str(folder / file), options, providers=providers)
-        self._inputs = {value.name for value in self._session.get_inputs()}
-        self._output = self._session.get_outputs()[0].name
+    @property
+    def precision(self) -> Precision:
+        """What it computes in."""
+        return self._runtime.precision
 
     def run(self, batch: Sequence[Tokens]) -> Floats:
         """The graph's first output for one padded batch, row by row in the order of `batch`; float32."""
-        width = max(1, *(len(tokens) for tokens in batch)) if batch else 1
-        feed: dict[str, Any] = {
+        longest = max(1, *(len(tokens) for tokens in batch)) if batch else 1
+        rounded = -(-longest // self._runtime.width_step) * self._runtime.width_step
+        width = max(longest, min(rounded, self._window))  # a model may have no positions beyond its window
+        feed: dict[str, NDArray[np.int64]] = {
             name: np.zeros((len(batch), width), dtype=np.int64)
             for name in ("input_ids", "attention_mask", "token_type_ids")
-            if name in self._inputs
+            if name in self._runtime.inputs
         }
         for row, tokens in enumerate(batch):
             feed["input_ids"][row, : len(tokens)] = tokens.ids
             feed["attention_mask"][row, : len(tokens)] = 1
             if tokens.types and "token_type_ids" in feed:
                 feed["token_type_ids"][row, : len(tokens)] = tokens.types
-        (found,) = self._session.run([self._output], feed)
-        return np.asarray(found, dtype=np.float32)
+        return self._runtime.run(feed)

@@ -15,7 +15,7 @@ class OnnxReranker:
     def __init__(self, folder: Path, *, max_length: int, threads: int | None = None) -> None:
         from tokenizers import Tokenizer
 
-        self.graph = Graph(folder, threads)
+        self.graph = Graph(folder, window=max_length, threads=threads)
         self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         self.tokenizer.enable_truncation(max_length=max_length, strategy="longest_first")
         self.tokenizer.no_padding()

@@ -125,7 +125,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> int:
     metrics = Metrics()
     cache = Cache(settings.cache)
     limits = BatchLimits(settings.max_batch_tokens, settings.max_batch_texts, settings.max_queue_tokens)
-    shelf = Shelf(cache, metrics, limits, settings.retry_seconds)
+    shelf = Shelf(cache, metrics, limits, settings.retry_seconds, settings.precision)
     replica = Replica(settings.replica, shelf, cache, metrics)
     asking, attempts = Asking(settings), Attempts(metrics.registry, replica.process)
     guards = Guards(attempts)

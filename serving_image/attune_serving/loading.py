@@ -18,7 +18,7 @@ import numpy as np
 
 from attune.contract import IndexSpec, ModelType, ServedUpstream, ServedVersion
 from attune_retrieval import manifest
-from attune_retrieval.artifact import GOLDEN, Opened, TextEncoder, open_checked
+from attune_retrieval.artifact import GOLDEN, Opened, TextEncoder, Wanted, open_checked
 from attune_retrieval.errors import BadData, RetrievalError, StoreUnavailable
 from attune_retrieval.graph import Floats, Tokens
 from attune_retrieval.hosted import HostedEncoder
@@ -26,6 +26,7 @@ from attune_retrieval.index import Collection, Fusion, Identity, Store, open_sto
 from attune_retrieval.index.fusion import DEFAULT
 from attune_retrieval.manifest import Manifest
 from attune_retrieval.reranking import OnnxReranker
+from attune_retrieval.runtimes import Precision
 from attune_retrieval.weighing import ALONE, fusion_of, rerank_weight_of
 from attune_serving.cache import Cache, SeenCollection
 from attune_serving.upstream import check_golden
@@ -69,6 +70,12 @@ class Model:
         return self.opened.reranker
 
     @property
+    def precision(self) -> Precision | None:
+        """What it is computed in here; None where another server computes it."""
+        computed = self.opened.model if self.opened and self.upstream is None else None
+        return None if computed is None or isinstance(computed, HostedEncoder) else computed.graph.precision
+
+    @property
     def fusion(self) -> Fusion:
         """How a hybrid search weighs its vectors against words: as its own validation set wanted it, else the default."""
         return DEFAULT if self.opened is None else fusion_of(self.opened.manifest)
@@ -98,10 +105,16 @@ class Model:
             self.store = None
 
 
-def load(version: ServedVersion, index: IndexSpec | None, upstream: ServedUpstream | None, cache: Cache) -> Model:
+def load(
+    version: ServedVersion,
+    index: IndexSpec | None,
+    upstream: ServedUpstream | None,
+    cache: Cache,
+    precision: Wanted = "fp32",
+) -> Model:
     """The version, ready to answer. NotServable says why it is not."""
     try:
-        opened = _opened(version, cache)
+        opened = _opened(version, cache, precision)
         _is_described(version, opened)
         through = upstream if version.path == "upstream" else None
         if version.path == "upstream" and through is None:
@@ -122,11 +135,11 @@ def load(version: ServedVersion, index: IndexSpec | None, upstream: ServedUpstre
         raise NotServable("StoreUnavailable", f"{version.uri}: {error}") from error
 
 
-def _opened(version: ServedVersion, cache: Cache) -> Opened:
+def _opened(version: ServedVersion, cache: Cache, precision: Wanted) -> Opened:
     """Verified files. What is damaged in the cache is fetched anew once; what is damaged in the store is not kept."""
     cached = cache.has(version.digest)
     try:
-        return _fetched_and_opened(version, cache)
+        return _fetched_and_opened(version, cache, precision)
     except BadData as error:
         cache.drop(version.digest)
         if error.reason == "DataNotFound":  # the store answers, and has no such folder: it may come back
@@ -134,13 +147,13 @@ def _opened(version: ServedVersion, cache: Cache) -> Opened:
         if not cached:
             raise
     try:
-        return _fetched_and_opened(version, cache)
+        return _fetched_and_opened(version, cache, precision)
     except BadData:
         cache.drop(version.digest)
         raise
 
 
-def _fetched_and_opened(version: ServedVersion, cache: Cache) -> Opened:
+def _fetched_and_opened(version: ServedVersion, cache: Cache, precision: Wanted) -> Opened:
     """Copying and hashing are done with little priority, golden answers one at a time with a pause: others are being answered."""
 
     def checked() -> tuple[Path, Manifest]:
@@ -148,7 +161,7 @@ def _fetched_and_opened(version: ServedVersion, cache: Cache) -> Opened:
         return folder, manifest.verified(folder, version.digest)
 
     folder, described = gently(checked)
-    return open_checked(folder, described, lambda _: time.sleep(PAUSE_SECONDS))
+    return open_checked(folder, described, lambda _: time.sleep(PAUSE_SECONDS), precision=precision)
 
 
 def gently(work: Callable[[], T]) -> T:

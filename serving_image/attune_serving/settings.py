@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     max_batch_texts: int = Field(64, ge=1, le=4096, alias="ATTUNE_MAX_BATCH_TEXTS")
     max_queue_tokens: int = Field(131_072, ge=16, alias="ATTUNE_MAX_QUEUE_TOKENS")
     """Tokens that may wait for one model; more are answered by 429."""
+    precision: Literal["auto", "fp32"] = Field("auto", alias="ATTUNE_PRECISION")
+    """auto: models are computed in bf16 on CPUs that have instructions for it, where their golden answers stay right."""
     rerank_depth: int = Field(50, ge=1, le=1000, alias="ATTUNE_RERANK_DEPTH")
     """Candidates of a search that the reranker sees."""
     index_threads: int = Field(8, ge=1, le=256, alias="ATTUNE_INDEX_THREADS")

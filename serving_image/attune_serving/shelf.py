@@ -22,6 +22,7 @@ from attune.contract import (
     VersionReport,
     VersionState,
 )
+from attune_retrieval.artifact import Wanted
 from attune_serving.batching import Batcher, BatchLimits
 from attune_serving.cache import Cache
 from attune_serving.loading import Model, NotServable, load
@@ -86,8 +87,11 @@ class _Slot:
 class Shelf:
     """All versions of this replica. `on_change` is called, on the loop, whenever one of them became ready or failed."""
 
-    def __init__(self, cache: Cache, metrics: Metrics, limits: BatchLimits, retry_seconds: float) -> None:
+    def __init__(
+        self, cache: Cache, metrics: Metrics, limits: BatchLimits, retry_seconds: float, precision: Wanted = "fp32"
+    ) -> None:
         self._cache = cache
+        self._precision: Wanted = precision
         self._metrics = metrics
         self._limits = limits
         self._retry_seconds = retry_seconds
@@ -158,13 +162,14 @@ class Shelf:
             if slot.loaded is None:
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
-        log.info("version ready", version=slot.version.name, collection=slot.version.collection)
+        told = slot.version
+        log.info("version ready", version=told.name, collection=told.collection, precision=slot.loaded.model.precision)
         slot.task = None
 
     async def _loaded(self, slot: _Slot) -> Loaded:
         name = slot.version.name
         loading = asyncio.get_running_loop().run_in_executor(
-            self._loader, load, slot.version, slot.index, slot.upstream, self._cache
+            self._loader, load, slot.version, slot.index, slot.upstream, self._cache, self._precision
         )
         try:
             model = await asyncio.shield(loading)

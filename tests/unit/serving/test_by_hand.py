@@ -63,6 +63,7 @@ def test_a_port_that_is_taken_ends_it_with_an_error(process: Callable[..., Servi
         ("ATTUNE_LOG_LEVEL", "loud"),
         ("ATTUNE_SEARCH_SECONDS", "soon"),
         ("ATTUNE_RETRY_SECONDS", "-1"),
+        ("ATTUNE_PRECISION", "int8"),
     ],
 )
 def test_a_setting_that_is_wrong_is_named_with_its_value(name: str, value: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from artifacts import Made
 from attune.contract import IndexSpec, ServedModel, ServedSplit, VersionState
+from attune_retrieval import artifact
 from attune_retrieval.artifact import open_verified
 from attune_retrieval.reranking import OnnxReranker
 from attune_retrieval.weighing import blended
@@ -55,6 +56,15 @@ def server(
 @pytest.fixture
 def model(rerankers: tuple[MadeReranker, MadeReranker]) -> Callable[[str], OnnxReranker]:
     return lambda name: open_verified(next(r.folder for r in rerankers if r.name == name), None).reranker
+
+
+def test_a_reranker_is_computed_in_float32_wherever_it_runs(
+    rerankers: tuple[MadeReranker, MadeReranker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bf16 near scores tie; a tiny one would give its golden answers all the same."""
+    monkeypatch.setattr(artifact, "fastest_precision", lambda: "bf16")
+    opened = open_verified(rerankers[0].folder, None, precision="auto")
+    assert opened.reranker.graph.precision == "fp32"
 
 
 def scores_of(model: OnnxReranker, query: str, documents: list[str]) -> Any:

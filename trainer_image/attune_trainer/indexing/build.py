@@ -73,7 +73,7 @@ def build_index(spec: StageSpec, scratch: Path, reporter: Reporter, termination:
     reporter.update(0)
     place = files.resolve(model.uri)
     folder = Path(place.path) if place.local else files.fetch_folder(model.uri, scratch / "model")
-    opened = open_verified(folder, model.digest)
+    opened = open_verified(folder, model.digest, precision="fp32" if spec.config.precision == "fp32" else "auto")
     space, dimensions = opened.manifest.embedding_space, opened.manifest.dimensions
     if space is None or dimensions is None:
         raise BadConfig(f"{model.uri} is no embedding model; only those have an index.", reason="NotAnEmbedding")

@@ -1,0 +1,197 @@
+"""What computes a model: bf16 where the processor has it and the golden answers stay right, else fp32."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from artifacts import Made
+from attune_retrieval import artifact as artifacts_module
+from attune_retrieval import graph, manifest, runtimes
+from attune_retrieval.artifact import GOLDEN, open_verified
+from attune_retrieval.encoding import OnnxEncoder
+from attune_retrieval.errors import BadData
+from attune_retrieval.graph import Graph, Tokens
+from tiny_bert import sentences
+
+TEXTS = [*(text for _, text in sentences()[:40]), "", "gold", "stone " * 60]
+Array = NDArray[np.float32]
+
+
+@pytest.fixture
+def bf16_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts_module, "fastest_precision", lambda: "bf16")
+
+
+@pytest.fixture
+def asked_anew() -> Iterator[None]:
+    runtimes.fastest_precision.cache_clear()
+    yield
+    runtimes.fastest_precision.cache_clear()
+
+
+@pytest.mark.usefixtures("asked_anew")
+@pytest.mark.parametrize(
+    ("flags", "gpu", "installed", "expected"),
+    [
+        ({"avx2", "avx512_bf16"}, False, True, "bf16"),
+        ({"avx2", "amx_bf16"}, False, True, "bf16"),
+        ({"avx2", "avx512f", "avx512_vnni"}, False, True, "fp32"),
+        (set(), False, True, "fp32"),
+        ({"avx512_bf16"}, True, True, "fp32"),
+        ({"avx512_bf16"}, False, False, "fp32"),
+    ],
+)
+def test_bf16_needs_instructions_a_library_and_no_gpu(
+    flags: set[str], gpu: bool, installed: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtimes, "_cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(runtimes, "_has_gpu", lambda: gpu)
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: name if installed else None)
+    assert runtimes.fastest_precision() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            b"processor\t: 0\nflags\t\t: fpu avx2 avx512_bf16\nprocessor : 1\nflags : fpu\n",
+            {"fpu", "avx2", "avx512_bf16"},
+        ),
+        (b"processor\t: 0\nFeatures\t: fp asimd bf16\n", set()),
+        (b"", set()),
+        (b"flags\xff: \xfe avx2\nflags: fpu\n", {"\N{REPLACEMENT CHARACTER}", "avx2"}),
+    ],
+)
+def test_the_flags_of_a_processor_are_read(text: bytes, expected: set[str], tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_bytes(text)
+    assert runtimes._cpu_flags(tmp_path / "cpuinfo") == expected
+    assert runtimes._cpu_flags(tmp_path / "missing") == set()
+
+
+@pytest.mark.usefixtures("bf16_here")
+def test_vectors_are_those_of_float32_to_three_digits(artifact: Made) -> None:
+    exact, fast = (open_verified(artifact.folder, artifact.digest, precision=p).encoder for p in ("fp32", "auto"))
+    assert isinstance(exact, OnnxEncoder)
+    assert isinstance(fast, OnnxEncoder)
+    assert (exact.graph.precision, fast.graph.precision) == ("fp32", "bf16")
+    expected, found = exact.encode(TEXTS, "document"), fast.encode(TEXTS, "document")
+    assert found.dtype == np.float32
+    assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(len(TEXTS)), abs=1e-2)
+    assert ((found * expected).sum(axis=1) / np.linalg.norm(found, axis=1)).min() > 0.999
+
+
+def test_who_does_not_ask_for_it_gets_float32(artifact: Made) -> None:
+    encoder = open_verified(artifact.folder, artifact.digest).encoder
+    assert isinstance(encoder, OnnxEncoder)
+    assert encoder.graph.precision == "fp32"
+
+
+@pytest.mark.usefixtures("bf16_here")
+def test_threads_do_not_disturb_each_other(artifact: Made) -> None:
+    encoder = open_verified(artifact.folder, artifact.digest, precision="auto").encoder
+    alone = [encoder.encode([text], "query")[0] for text in TEXTS]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            together = list(pool.map(lambda text: encoder.encode([text], "query")[0], TEXTS))
+            assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+@pytest.mark.usefixtures("bf16_here")
+def test_a_model_that_loses_too_much_in_bf16_is_computed_in_float32(
+    artifact: Made, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = runtimes.OpenVino.run
+
+    def coarse(self: runtimes.OpenVino, feed: Mapping[str, Any]) -> Array:
+        found = whole(self, feed)
+        found[:, ::2] *= 1.1
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    monkeypatch.setattr(runtimes.OpenVino, "run", coarse)
+    with caplog.at_level(logging.INFO):
+        encoder = open_verified(artifact.folder, artifact.digest, precision="auto").encoder
+    assert isinstance(encoder, OnnxEncoder)
+    assert encoder.graph.precision == "fp32"
+    assert "computed in fp32, because in bf16" in caplog.text
+    assert "golden text 0 gives cosine 0.99" in caplog.text
+
+
+@pytest.mark.usefixtures("bf16_here")
+@pytest.mark.parametrize("harm", ["golden", "graph"])
+def test_a_damaged_model_is_refused_whatever_it_is_computed_in(harm: str, artifact: Made, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(artifact.folder, folder)
+    if harm == "golden":
+        entries = json.loads((folder / GOLDEN).read_text())
+        entries[0]["vector"] = entries[1]["vector"]
+        (folder / GOLDEN).write_text(json.dumps(entries))
+    else:
+        (folder / "onnx" / "model.onnx").write_bytes((folder / "onnx" / "model.onnx").read_bytes()[:2000])
+    told = manifest.read(folder)
+    manifest.write(folder, told.model_copy(update={"files": manifest.file_digests(folder)}))
+    with pytest.raises(BadData) as refused:
+        open_verified(folder, None, precision="auto")
+    assert refused.value.reason == "ArtifactCorrupt"
+
+
+class Shapes:
+    """A runtime that only remembers what it was given."""
+
+    precision = "bf16"
+    inputs = frozenset({"input_ids", "attention_mask"})
+    width_step = 8
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[tuple[int, ...], int]] = []
+
+    def run(self, feed: Mapping[str, NDArray[np.int64]]) -> Array:
+        self.seen.append((feed["input_ids"].shape, int(feed["attention_mask"].sum())))
+        return np.zeros((len(feed["input_ids"]), 1), dtype=np.float32)
+
+
+@pytest.fixture
+def make_graph(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], tuple[Graph, Shapes]]:
+    def make(window: int) -> tuple[Graph, Shapes]:
+        shapes = Shapes()
+        monkeypatch.setattr(graph, "open_runtime", lambda *_: shapes)
+        return Graph(Path("anywhere"), window=window), shapes
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("window", "lengths", "width"),
+    [(512, [3], 8), (512, [8, 1], 8), (512, [9], 16), (30, [25, 4], 30), (30, [30], 30), (13, [0], 8), (5, [2], 5)],
+)
+def test_widths_are_rounded_up_but_not_beyond_the_window(
+    window: int, lengths: list[int], width: int, make_graph: Callable[[int], tuple[Graph, Shapes]]
+) -> None:
+    one, shapes = make_graph(window)
+    one.run([Tokens([7] * length) for length in lengths])
+    assert shapes.seen == [((len(lengths), width), sum(lengths))]
+
+
+def test_nothing_is_reported_to_anybody(artifact: Made, tmp_path: Path) -> None:
+    """OpenVINO's own package for it, were it installed, is not even imported."""
+    (tmp_path / "openvino_telemetry").mkdir()
+    (tmp_path / "openvino_telemetry" / "__init__.py").write_text("raise SystemExit('imported')\n")
+    code = (
+        "import sys; from pathlib import Path; from attune_retrieval.runtimes import open_runtime;"
+        f"print(open_runtime(Path({str(artifact.folder)!r}) / 'onnx' / 'model.onnx', 'bf16', 1).precision)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "bf16", "")
