@@ -21,6 +21,8 @@ from tiny_bert import build_tiny_cross_encoder, sentences
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 QUERIES = [query for query, _ in sentences()]
+BF16 = 6e-3
+"""How far the scores of such a small model may be off where it is computed in bf16, as by serving and the index stage on some CPUs."""
 
 
 @pytest.fixture
@@ -55,8 +57,8 @@ class Right:
             return
         scores = self.vectors[answer.version] @ query
         for hit in answer.body["data"]:
-            assert abs(hit["score"] - float(scores[int(hit["id"][1:])])) < 2e-3
-        assert answer.body["data"][0]["score"] >= float(scores.max()) - 2e-3
+            assert abs(hit["score"] - float(scores[int(hit["id"][1:])])) < BF16
+        assert answer.body["data"][0]["score"] >= float(scores.max()) - BF16
 
 
 def asked(number: int) -> tuple[str, dict[str, Any]]:

@@ -96,7 +96,7 @@ def test_queries_only_becomes_active_on_the_collection_that_is_there(world: Worl
         answer = httpx.post(f"http://{address}/v1/embeddings", json=asked, trust_env=False, timeout=30)
         expected = encoder.encode([QUERY], role)[0]  # type: ignore[arg-type]
         assert answer.headers["X-Attune-Version"] == version
-        np.testing.assert_allclose(answer.json()["data"][0]["embedding"], expected, atol=1e-4)
+        assert float(np.dot(answer.json()["data"][0]["embedding"], expected)) > 0.9999
 
 
 def test_two_pods_train_one_version_together(world: World) -> None:
