@@ -302,8 +302,7 @@ def main(
     work.mkdir(parents=True, exist_ok=True)
     corpus = optech(data.absolute(), work) if data else docstrings(work, articles)
     asked = {"split_ratio": corpus.split_ratio}
-    recipe_here = recipes.of_this_machine(labelled=corpus.labels is not None)
-    recipe = recipes.chosen(str(base_model), asked, {}, machine=recipe_here)
+    recipe = recipes.chosen(str(base_model), asked, {}, machine=recipes.of_this_machine())
     bench = Bench(corpus, base_model, work, recipe)
     variants = (VARIANTS if ablations else VARIANTS[:1]) + (MORE if more else ())
     made = train_variant(bench, variants[0])

@@ -242,8 +242,7 @@ def run_command(  # noqa: PLR0913 - options of a command line
     }
     mined = {"per_query": hard_negatives, "relative_margin": relative_margin}
     try:
-        machine = recipes.of_this_machine(labelled=labels is not None)
-        config = recipes.chosen(base_model, asked, mined, machine=machine)
+        config = recipes.chosen(base_model, asked, mined, machine=recipes.of_this_machine())
     except ValidationError as error:
         problem = error.errors()[0]
         print(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}", file=sys.stderr)

@@ -1,8 +1,7 @@
 """What `attune-trainer run` does where it is not told: settings that fit the machine. Called by the CLI.
 
 The API's defaults (three epochs, 512 tokens) are for GPUs; on two cores they would take a day. The recipes for CPUs are the ones
-that benchmarks/quality.py measures: a high rate, 128 tokens, four mined negatives; with bf16 instructions larger batches and two epochs,
-three of titles alone, which have no leads beside them.
+that benchmarks/quality.py measures: a high rate, 128 tokens, four mined negatives; with bf16 instructions larger batches and two epochs.
 """
 
 from typing import Any
@@ -11,7 +10,6 @@ from attune.contract import HardNegatives, TrainingConfig
 
 CPU: dict[str, Any] = {"epochs": 1, "learning_rate": 1e-4, "max_sequence_length": 128}
 BF16_CPU: dict[str, Any] = CPU | {"epochs": 2, "batch_size": 64}
-BF16_CPU_TITLES: dict[str, Any] = BF16_CPU | {"epochs": 3}
 
 
 def chosen(
@@ -35,14 +33,12 @@ def sentence(config: TrainingConfig) -> str:
     )
 
 
-def of_this_machine(*, labelled: bool) -> dict[str, Any]:
-    """The recipe that fits; nothing where the API's own defaults do. `labelled`: something else asks than titles."""
+def of_this_machine() -> dict[str, Any]:
+    """The recipe that fits; nothing where the API's own defaults do."""
     import torch
 
     from attune_trainer.hardware import has_bf16
 
     if torch.cuda.is_available():
         return {}
-    if not has_bf16():
-        return CPU
-    return BF16_CPU if labelled else BF16_CPU_TITLES
+    return BF16_CPU if has_bf16() else CPU

@@ -64,7 +64,7 @@ class DataSource(ApiModel):
     leads: bool = Field(
         True,
         description="Train an embedding model also on what each article says of itself: its title and first words. Such pairs do "
-        "not count for minExamples. None are made for rerankers, nor where nothing but titles asks.",
+        "not count for minExamples. Rerankers are trained without them.",
     )
     min_examples: int | None = Field(
         None,

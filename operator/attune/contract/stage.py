@@ -139,8 +139,7 @@ class DataSpec(Contract):
     titles: bool = Field(True, description="Whether the archive's titles make training pairs; it is the corpus anyway.")
     leads: bool = Field(
         False,
-        description="Whether each training article's title and first words make a training pair, too; never for rerankers, nor "
-        "where nothing but titles asks.",
+        description="Whether each training article's title and first words make a training pair, too; never for rerankers.",
     )
     feedback: FeedbackSource | None = None
     synthetic: SyntheticSource | None = None

@@ -49,21 +49,13 @@ def test_an_archive_becomes_a_snapshot_with_its_numbers(articles, jsonl, spec, e
 
 
 @pytest.mark.parametrize(
-    ("kind", "sources"),
-    [(ModelType.EMBEDDING, {"archive", "labels", "lead"}), (ModelType.RERANKER, {"archive", "labels"})],
+    ("kind", "sources"), [(ModelType.EMBEDDING, {"archive", "lead"}), (ModelType.RERANKER, {"archive"})]
 )
 def test_leads_are_made_for_embedding_models_alone(articles, jsonl, spec, no_encoder, kind, sources):
-    rows = articles(40)
-    labels = jsonl([{"query": f"asked of {row['id']}", "id": row["id"]} for row in rows], "labels.jsonl")
-    asked = spec(jsonl(rows), leads=True, labels=labels).model_copy(update={"type": kind})
+    asked = spec(jsonl(articles(40)), leads=True).model_copy(update={"type": kind})
     made = prepare(asked, encode_factory=no_encoder, report=quiet).by_source
     assert set(made) == sources
     assert all(number > 30 for number in made.values())
-
-
-def test_titles_alone_are_not_said_again_by_leads(articles, jsonl, spec, no_encoder):
-    made = prepare(spec(jsonl(articles(40)), leads=True), encode_factory=no_encoder, report=quiet).by_source
-    assert set(made) == {"archive"}
 
 
 def test_the_corpus_is_the_content_without_the_titles_that_are_the_queries(articles, jsonl, spec, no_encoder):

@@ -5,9 +5,8 @@ import torch
 from pydantic import ValidationError
 
 from attune.contract import TrainingConfig
-from attune_trainer import hardware
 from attune_trainer.hardware import has_bf16, precision_of
-from attune_trainer.recipes import BF16_CPU, BF16_CPU_TITLES, CPU, chosen, of_this_machine
+from attune_trainer.recipes import BF16_CPU, CPU, chosen
 
 NOT_ASKED = {"epochs": None, "learning_rate": None, "max_sequence_length": None}
 
@@ -27,16 +26,7 @@ def test_a_cpu_with_bf16_instructions_does_more_in_the_same_time() -> None:
     assert (config.epochs, config.batch_size, config.learning_rate) == (2, 64, 1e-4)
 
 
-@pytest.mark.parametrize(
-    ("bf16", "labelled", "epochs"), [(True, True, 2), (True, False, 3), (False, True, 1), (False, False, 1)]
-)
-def test_titles_alone_are_trained_on_once_more(monkeypatch, bf16, labelled, epochs) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(hardware, "has_bf16", lambda: bf16)
-    assert of_this_machine(labelled=labelled)["epochs"] == epochs
-
-
-@pytest.mark.parametrize("machine", [{}, CPU, BF16_CPU, BF16_CPU_TITLES])
+@pytest.mark.parametrize("machine", [{}, CPU, BF16_CPU])
 def test_what_was_asked_for_is_done(machine: dict[str, object]) -> None:
     config = chosen("base", {**NOT_ASKED, "epochs": 7}, {"per_query": 0}, machine=machine)
     assert (config.epochs, config.hard_negatives.per_query) == (7, 0)

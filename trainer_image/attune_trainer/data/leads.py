@@ -1,8 +1,7 @@
 """Questions that an article asks of itself: its title and how it begins. Called by prepare.py. Pure.
 
 Editors and users name an article by what it says first ("Eclair #2479 adds support for paying offers"), and most articles of an
-archive have neither labels nor a telling title. Where nothing but titles asks there are none: they would say the titles again
-(`sources`). benchmarks/quality.py measures what they bring.
+archive have neither labels nor a telling title. benchmarks/quality.py measures what they bring.
 """
 
 import hashlib

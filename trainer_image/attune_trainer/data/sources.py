@@ -60,8 +60,7 @@ def read_sources(data: DataSpec, tally: Tally, report: Report) -> Sources:
     labels = read_labels(data.labels, unlike.kept_id, "labels", tally) if data.labels else Judgements()
     tested = read_labels(data.evaluation.uri, unlike.kept_id, "evaluation", tally) if data.evaluation else Judgements()
     rated = read_feedback(data.feedback, unlike.documents, unlike.kept_id, tally) if data.feedback else Judgements()
-    asked = bool(labels.items or rated.items or data.synthetic)
-    own = tuple(leads(unlike.documents)) if data.leads and data.min_examples and asked else ()
+    own = tuple(leads(unlike.documents)) if data.leads and data.min_examples else ()
     queries = Queries(titled, (*labels.items, *rated.items), tested.items, titles_train=data.titles, leads=own)
     inputs = {"archive": {"digest": archive.digest, "rows": archive.rows}}
     read = {"labels": labels, "evaluation": tested, "feedback": rated}
