@@ -18,7 +18,7 @@ import numpy as np
 
 from attune.contract import IndexSpec, ModelType, ServedUpstream, ServedVersion
 from attune_retrieval import manifest
-from attune_retrieval.artifact import GOLDEN, Opened, TextEncoder, Wanted, open_checked
+from attune_retrieval.artifact import GOLDEN, Opened, TextEncoder, WantedPrecision, open_checked
 from attune_retrieval.errors import BadData, RetrievalError, StoreUnavailable
 from attune_retrieval.graph import Floats, Tokens
 from attune_retrieval.hosted import HostedEncoder
@@ -110,7 +110,7 @@ def load(
     index: IndexSpec | None,
     upstream: ServedUpstream | None,
     cache: Cache,
-    precision: Wanted = "fp32",
+    precision: WantedPrecision = "fp32",
 ) -> Model:
     """The version, ready to answer. NotServable says why it is not."""
     try:
@@ -135,7 +135,7 @@ def load(
         raise NotServable("StoreUnavailable", f"{version.uri}: {error}") from error
 
 
-def _opened(version: ServedVersion, cache: Cache, precision: Wanted) -> Opened:
+def _opened(version: ServedVersion, cache: Cache, precision: WantedPrecision) -> Opened:
     """Verified files. What is damaged in the cache is fetched anew once; what is damaged in the store is not kept."""
     cached = cache.has(version.digest)
     try:
@@ -153,7 +153,7 @@ def _opened(version: ServedVersion, cache: Cache, precision: Wanted) -> Opened:
         raise
 
 
-def _fetched_and_opened(version: ServedVersion, cache: Cache, precision: Wanted) -> Opened:
+def _fetched_and_opened(version: ServedVersion, cache: Cache, precision: WantedPrecision) -> Opened:
     """Copying and hashing are done with little priority, golden answers one at a time with a pause: others are being answered."""
 
     def checked() -> tuple[Path, Manifest]:

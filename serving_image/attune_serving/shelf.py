@@ -22,7 +22,7 @@ from attune.contract import (
     VersionReport,
     VersionState,
 )
-from attune_retrieval.artifact import Wanted
+from attune_retrieval.artifact import WantedPrecision
 from attune_serving.batching import Batcher, BatchLimits
 from attune_serving.cache import Cache
 from attune_serving.loading import Model, NotServable, load
@@ -88,10 +88,15 @@ class Shelf:
     """All versions of this replica. `on_change` is called, on the loop, whenever one of them became ready or failed."""
 
     def __init__(
-        self, cache: Cache, metrics: Metrics, limits: BatchLimits, retry_seconds: float, precision: Wanted = "fp32"
+        self,
+        cache: Cache,
+        metrics: Metrics,
+        limits: BatchLimits,
+        retry_seconds: float,
+        precision: WantedPrecision = "fp32",
     ) -> None:
         self._cache = cache
-        self._precision: Wanted = precision
+        self._precision: WantedPrecision = precision
         self._metrics = metrics
         self._limits = limits
         self._retry_seconds = retry_seconds

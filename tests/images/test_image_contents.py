@@ -78,8 +78,6 @@ def test_torch_is_in_the_trainer_only(operator_image: Image) -> None:
 
 def test_every_compiled_library_of_serving_can_be_loaded(serving_image: Image) -> None:
     """A slim image may lack a shared library that a wheel expects."""
-    wanted = (
-        "attune_serving.app, lancedb, onnxruntime, psycopg, pyarrow, qdrant_client, s3fs, gcsfs, tokenizers, uvloop"
-    )
+    wanted = "attune_serving.app, lancedb, onnxruntime, openvino, psycopg, pyarrow, qdrant_client, s3fs, gcsfs, tokenizers, uvloop"
     done = serving_image.execute(["python", "-c", f"import {wanted}"])
     assert done.returncode == 0, done.stderr
