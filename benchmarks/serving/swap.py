@@ -22,7 +22,7 @@ from fake_api_server import FakeApiServer  # type: ignore[import-not-found]
 from load import Load, failures, p99  # type: ignore[import-not-found]
 from serving_process import ServingProcess, serving_config  # type: ignore[import-not-found]
 
-CALM_SECONDS, WINDOW_SECONDS, PAUSE_SECONDS = 10.0, 5.0, 3.0
+WINDOW_SECONDS = 5.0
 RESULTS = Path(__file__).parents[1] / "results" / "swap.json"
 
 
@@ -36,27 +36,28 @@ def copy_of(artifact: Path, folder: Path, name: str) -> ServedVersion:
 
 
 def report(answers: list[Any], rate: int, loads: list[float], switches: list[float]) -> dict[str, Any]:
-    """p99 (seconds) in the window after each moment of `loads` and `switches` (monotonic seconds), beside the calm before the first."""
-    calm = p99([a for a in answers if loads[0] - CALM_SECONDS <= a.at < loads[0]])
+    """p99 (seconds) in the windows before and after each moment of `loads` and after each of `switches` (monotonic seconds)."""
 
-    def after(moments: list[float]) -> dict[str, Any]:
-        found = [p99([a for a in answers if m <= a.at < m + WINDOW_SECONDS]) for m in moments]
-        return {
-            "p99": [round(one, 4) for one in found],
-            "medianOverBefore": round(statistics.median(found) / calm, 2),
-        }
+    def after(moments: list[float]) -> list[float]:
+        return [round(p99([a for a in answers if m <= a.at < m + WINDOW_SECONDS]), 4) for m in moments]
+
+    before = after([moment - WINDOW_SECONDS for moment in loads])
+    middle = statistics.median(before)
+
+    def beside(found: list[float]) -> dict[str, Any]:
+        return {"p99": found, "medianOverBefore": round(statistics.median(found) / middle, 2)}
 
     return {
-        "what": f"p99 in the {WINDOW_SECONDS:g} s after each moment, beside the {CALM_SECONDS:g} s before, at {rate} queries a second",
+        "what": f"p99 in {WINDOW_SECONDS:g} s after loads and switches, beside as much before each load, at {rate} queries a second",
         "requests": len(answers),
         "failed": sum(failures(answers).values()),
-        "p99Before": round(calm, 4),
-        "loading": after(loads),
-        "switching": after(switches),
+        "before": {"p99": before, "median": round(middle, 4)},
+        "loading": beside(after(loads)),
+        "switching": beside(after(switches)),
     }
 
 
-def main(artifact: Path, rate: int = 200, swaps: int = 5) -> None:
+def main(artifact: Path, rate: int = 200, swaps: int = 9) -> None:
     """Write benchmarks/results/swap.json."""
     started: dict[str, Any] = machine()
     texts = queries()
@@ -68,6 +69,7 @@ def main(artifact: Path, rate: int = 200, swaps: int = 5) -> None:
         server = ServingProcess(folder / "pod", **own)
         server.start()
         server.until(server.ready)
+        server.report()  # an operator has asked before
         where = [server.url.removeprefix("http://")]
         load = Load(
             where=lambda: where,
@@ -75,7 +77,7 @@ def main(artifact: Path, rate: int = 200, swaps: int = 5) -> None:
             rate=rate,
             keep_bodies=False,
         ).start()
-        time.sleep(PAUSE_SECONDS + CALM_SECONDS)
+        time.sleep(2 * WINDOW_SECONDS)
         loads: list[float] = []
         switches: list[float] = []
         for number in range(1, swaps + 1):
@@ -87,7 +89,7 @@ def main(artifact: Path, rate: int = 200, swaps: int = 5) -> None:
             switches.append(time.monotonic())
             api.put(serving_config(new, old, generation=number + 1).to_json())  # switch
             server.until(lambda new=new: server.report().active["embedding"] == new.name)
-            time.sleep(WINDOW_SECONDS + PAUSE_SECONDS)
+            time.sleep(2 * WINDOW_SECONDS)
         answers = load.stop()
         server.kill()
         api.stop()

@@ -8,8 +8,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from attune_retrieval.graph import TOKENIZER_FILE, Floats, Graph, Tokens, batches_by_length
+from attune_retrieval.graph import Floats, Graph, Tokens, batches_by_length
 from attune_retrieval.runtimes import Precision
+from attune_retrieval.tokenizing import open_tokenizer
 
 Vectors = Floats
 Role = Literal["query", "document"]
@@ -40,16 +41,12 @@ class OnnxEncoder:
         document_graph: str | None = None,
         precision: Precision = "fp32",
     ) -> None:
-        from tokenizers import Tokenizer
-
         opened = partial(Graph, folder, window=max_length, threads=threads, precision=precision)
         self.graph = opened()
         self._open_documents = partial(opened, file=document_graph) if document_graph else None
         self._documents: Graph | None = None
         self._opening = threading.Lock()
-        self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-        self.tokenizer.enable_truncation(max_length=max_length)
-        self.tokenizer.no_padding()
+        self.tokenizer = open_tokenizer(folder, max_length)
         self.prompts = prompts
         self.max_length = max_length
 

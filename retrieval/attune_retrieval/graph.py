@@ -19,7 +19,6 @@ Floats = NDArray[np.float32]
 TOKENS_PER_BATCH = 8192
 TEXTS_PER_BATCH = 128
 MODEL_FILE = "onnx/model.onnx"
-TOKENIZER_FILE = "tokenizer.json"
 
 
 @dataclass(frozen=True, slots=True)

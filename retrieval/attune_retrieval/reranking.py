@@ -6,19 +6,16 @@ from pathlib import Path
 import numpy as np
 
 from attune_retrieval.encoding import Advance
-from attune_retrieval.graph import TOKENIZER_FILE, Floats, Graph, Tokens, batches_by_length
+from attune_retrieval.graph import Floats, Graph, Tokens, batches_by_length
+from attune_retrieval.tokenizing import open_tokenizer
 
 
 class OnnxReranker:
     """tokenizer.json and onnx/model.onnx of a reranker's artifact; the sigmoid is in the graph."""
 
     def __init__(self, folder: Path, *, max_length: int, threads: int | None = None) -> None:
-        from tokenizers import Tokenizer
-
         self.graph = Graph(folder, window=max_length, threads=threads)
-        self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-        self.tokenizer.enable_truncation(max_length=max_length, strategy="longest_first")
-        self.tokenizer.no_padding()
+        self.tokenizer = open_tokenizer(folder, max_length)
         self.max_length = max_length
 
     def tokenize(self, pairs: Sequence[tuple[str, str]]) -> list[Tokens]:

@@ -5,15 +5,19 @@ benchmarks/serving/throughput.py measures what each brings, docs/adr/0038 says w
 
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, Protocol
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
+
+from attune_retrieval.priority import gently
 
 Precision = Literal["fp32", "bf16"]
 BF16_INSTRUCTIONS = frozenset({"amx_bf16", "avx512_bf16"})
@@ -22,6 +26,12 @@ WIDTH_STEP = 8
 """OpenVINO makes code for each shape: widths that are rounded up are eight times fewer, and cost little padding."""
 SHAPES_KEPT = 500
 """Pieces of such code that are remembered; without a limit a replica grows by a gigabyte. Fewer are hardly slower."""
+FIRST_BATCH = (64, 1)
+"""Texts and tokens of the first inference: enough for every thread that will compute to be started by it."""
+_opening = threading.Lock()
+"""OpenVINO's first inference of a process makes tables: two threads that both make them wait for each other, and all others for them."""
+_alive: "WeakSet[OpenVino]" = WeakSet()
+"""While there is one, its threads compute for all: what is opened beside it can step back without leaving them behind."""
 
 
 class Runtime(Protocol):
@@ -107,9 +117,21 @@ class OpenVino:
             "ENABLE_CPU_PINNING": False,
             "CPU_RUNTIME_CACHE_CAPACITY": SHAPES_KEPT,
         }
-        self._compiled = openvino.Core().compile_model(os.fspath(path), "CPU", properties)
-        self.inputs = frozenset(value.get_any_name() for value in self._compiled.inputs)
         self._idle: SimpleQueue[Any] = SimpleQueue()
+
+        def opened() -> None:
+            self._compiled = openvino.Core().compile_model(os.fspath(path), "CPU", properties)
+            self.inputs = frozenset(value.get_any_name() for value in self._compiled.inputs)
+            self.run({name: np.zeros(FIRST_BATCH, np.int64) for name in self.inputs})
+
+        with _opening:
+            others = list(_alive)  # held, so that none of them ends meanwhile
+            gently(opened) if others else opened()
+            _alive.add(self)
+
+    def __del__(self) -> None:
+        # Its requests go last: they give the memory back without the interpreter's lock, the model itself would hold it for 30 ms.
+        self.__dict__.pop("_compiled", None)
 
     def run(self, feed: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """As `Runtime.run`. One request for each thread that computes at a time."""

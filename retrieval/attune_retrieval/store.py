@@ -33,6 +33,7 @@ MANIFEST = "manifest.json"
 PVC_ROOT_VARIABLE = "ATTUNE_PVC_ROOT"
 SECONDS_IN_ALL, LONGEST_WAIT = 60.0, 8.0
 ABANDONED_AFTER_SECONDS = 24 * 3600
+PIECE = 1 << 20
 
 _REMOTE = {"s3", "gs", "https", "http"}
 
@@ -175,8 +176,11 @@ def folder_complete(uri: str) -> bool:
     return exists(f"{uri.rstrip('/')}/{MANIFEST}")
 
 
-def fetch_folder(uri: str, local_dir: Path) -> Path:
-    """Copy a published folder to `local_dir`, made or replaced by rename. BadData(DataNotFound) without a manifest."""
+def fetch_folder(uri: str, local_dir: Path, breathe: Callable[[], None] = lambda: None) -> Path:
+    """Copy a published folder to `local_dir`, made or replaced by rename. BadData(DataNotFound) without a manifest.
+
+    `breathe` is called after every MiB that comes from a volume: whole gigabytes at once would hold up everybody else in the process.
+    """
     place = resolve(uri)
     if not folder_complete(uri):
         raise BadData(f"{uri}: no published folder there ({MANIFEST} is missing)", reason="DataNotFound")
@@ -185,7 +189,11 @@ def fetch_folder(uri: str, local_dir: Path) -> Path:
         for name in list_files(uri):
             target = staging / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            place.fs.get_file(place.child(name).path, str(target))
+            source = place.child(name).path
+            if place.local:
+                _copy(Path(source), target, breathe)
+            else:
+                place.fs.get_file(source, str(target))
 
     _guarded(place, "fetch", lambda: _appear(local_dir.absolute(), fetch))
     return local_dir
@@ -316,6 +324,13 @@ def _sweep(target: Path) -> None:
         with suppress(OSError):
             if now - leftover.stat().st_mtime > ABANDONED_AFTER_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path, breathe: Callable[[], None]) -> None:
+    with source.open("rb") as read, target.open("wb") as written:
+        while piece := read.read(PIECE):
+            written.write(piece)
+            breathe()
 
 
 def _fsync(path: Path) -> None:

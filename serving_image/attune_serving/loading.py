@@ -4,15 +4,10 @@ The only way to a model that answers traffic: digests of all files, golden answe
 of its very space (invariants 4 and 5). Blocking; runs in a thread.
 """
 
-import os
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -25,13 +20,12 @@ from attune_retrieval.hosted import HostedEncoder
 from attune_retrieval.index import Collection, Fusion, Identity, Store, open_store
 from attune_retrieval.index.fusion import DEFAULT
 from attune_retrieval.manifest import Manifest
+from attune_retrieval.priority import gently
 from attune_retrieval.reranking import OnnxReranker
 from attune_retrieval.runtimes import Precision
 from attune_retrieval.weighing import ALONE, fusion_of, rerank_weight_of
 from attune_serving.cache import Cache, SeenCollection
 from attune_serving.upstream import check_golden
-
-T = TypeVar("T")
 
 PAUSE_SECONDS = 0.05
 MIN_SHARE = 0.9
@@ -162,18 +156,6 @@ def _fetched_and_opened(version: ServedVersion, cache: Cache, precision: WantedP
 
     folder, described = gently(checked)
     return open_checked(folder, described, lambda _: time.sleep(PAUSE_SECONDS), precision=precision)
-
-
-def gently(work: Callable[[], T]) -> T:
-    """Do it in a thread of its own that steps back for all others. Not for what starts threads: they would stay behind, too."""
-
-    def stepping_back() -> T:
-        with suppress(AttributeError, OSError):  # only Linux has a priority for each thread
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-        return work()
-
-    with ThreadPoolExecutor(1, thread_name_prefix="gently") as pool:
-        return pool.submit(stepping_back).result()
 
 
 def _is_described(version: ServedVersion, opened: Opened) -> None:

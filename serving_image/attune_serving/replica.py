@@ -20,6 +20,7 @@ from attune.contract import (
     ServedModel,
     ServingConfig,
 )
+from attune_retrieval.priority import gently
 from attune_serving.cache import Cache
 from attune_serving.metrics import Metrics
 from attune_serving.shelf import Loaded, Shelf
@@ -167,7 +168,7 @@ class Replica:
     async def _tidy(self, told: ServingConfig) -> None:
         """Keep this configuration and its artifacts on disk, and no others."""
         await asyncio.to_thread(self.cache.remember, told)
-        await asyncio.to_thread(self.cache.sweep, self.shelf.digests)
+        await asyncio.to_thread(gently, lambda: self.cache.sweep(self.shelf.digests))
 
     def _waits(self, told: ServingConfig, waiting: list[str]) -> None:
         reports = {r.name: r for r in self.shelf.reports(told)}

@@ -23,6 +23,7 @@ from attune.contract import (
     VersionState,
 )
 from attune_retrieval.artifact import WantedPrecision
+from attune_retrieval.priority import gently
 from attune_serving.batching import Batcher, BatchLimits
 from attune_serving.cache import Cache
 from attune_serving.loading import Model, NotServable, load
@@ -215,7 +216,7 @@ class Shelf:
     async def _left(self, loaded: Loaded) -> None:
         await loaded.leave()
         self._metrics.forget(loaded.name)
-        await asyncio.get_running_loop().run_in_executor(self._loader, _free, loaded.model)
+        await asyncio.get_running_loop().run_in_executor(self._loader, gently, lambda: _free(loaded.model))
         log.info("version freed", version=loaded.name)
 
 

@@ -18,6 +18,8 @@ from attune.contract import ReplicaReport, ServedModel, ServedVersion, ServingCo
 from attune.contract.stage import ModelType
 
 WAIT = 60
+HTTP = httpx.Client(trust_env=False, timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
+"""One for all, since each reads the certificates of the machine; no connection is kept, since servers are killed and come back."""
 
 
 class ServingProcess:
@@ -96,10 +98,10 @@ class ServingProcess:
             time.sleep(0.02)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, trust_env=False, timeout=30)
+        return HTTP.get(self.url + path)
 
     def post(self, path: str, body: Any) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, trust_env=False, timeout=60)
+        return HTTP.post(self.url + path, json=body)
 
     def report(self) -> ReplicaReport:
         return ReplicaReport.from_json(self.get("/v1/versions").content)

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -111,6 +112,83 @@ def test_threads_do_not_disturb_each_other(artifact: Made) -> None:
         for _ in range(5):
             together = list(pool.map(lambda text: encoder.encode([text], "query")[0], TEXTS))
             assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+FIRST_RUNS = """
+import faulthandler, sys, threading
+from pathlib import Path
+import numpy as np
+from attune_retrieval.runtimes import open_runtime
+
+def compute():
+    runtime = open_runtime(Path(sys.argv[1]), "bf16", 1)
+    opened.wait()
+    runtime.run({name: np.zeros((1, 4), np.int64) for name in runtime.inputs})
+
+faulthandler.dump_traceback_later(30, exit=True)
+sys.setswitchinterval(1e-6)
+opened = threading.Barrier(4)
+threads = [threading.Thread(target=compute) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+
+
+@needs_openvino
+def test_the_first_inferences_of_a_process_do_not_wait_for_each_other(artifact: Made) -> None:
+    """They did, for ever and in 24 of 25 such processes, and held the interpreter's lock: a replica that answers nobody."""
+    command = [sys.executable, "-c", FIRST_RUNS, str(artifact.folder / "onnx" / "model.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+IDLE_THREADS = """
+import sys, threading
+from pathlib import Path
+import numpy as np
+from attune_retrieval.runtimes import open_runtime
+
+def computed():
+    of = {}
+    for task in Path("/proc/self/task").iterdir():
+        fields = (task / "stat").read_text().rpartition(")")[2].split()
+        of[task.name] = (int(fields[16]), int(fields[11]) + int(fields[12]))  # nice, ticks
+    return of
+
+runtimes = [open_runtime(Path(sys.argv[1]), "bf16", 2) for _ in range(3)]
+del runtimes[0]
+before = computed()
+for number in range(1200):
+    runtimes[number % 2].run({name: np.ones((16, 32), np.int64) for name in runtimes[0].inputs})
+ticks = {task: (nice, now - before.get(task, (0, 0))[1]) for task, (nice, now) in computed().items()}
+print(sum(nice > 0 for nice, _ in ticks.values()), sum(t for nice, t in ticks.values() if nice > 0))
+print(sum(t > 5 for nice, t in ticks.values() if nice == 0))
+"""
+
+
+@needs_openvino
+def test_a_second_model_is_opened_gently_and_computed_by_threads_that_do_not_step_back(artifact: Made) -> None:
+    """Also when the first one, whose opening started those threads, is gone."""
+    command = [sys.executable, "-c", IDLE_THREADS, str(artifact.folder / "onnx" / "model.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    stepping_back, their_ticks, at_work = map(int, done.stdout.split())
+    assert stepping_back > 0
+    assert their_ticks == 0
+    assert at_work >= min(2, len(os.sched_getaffinity(0)))
+
+
+@needs_openvino
+def test_a_model_is_freed_by_its_last_request(artifact: Made) -> None:
+    """A request does so without the interpreter's lock. The model itself would hold it for 30 ms, and nobody be answered meanwhile."""
+    runtime = runtimes.open_runtime(artifact.folder / "onnx" / "model.onnx", "bf16", 1)
+    assert isinstance(runtime, runtimes.OpenVino)
+    freed: list[str] = []
+    request = runtime._idle.get()
+    weakref.finalize(request, freed.append, "request")
+    weakref.finalize(runtime._compiled, freed.append, "model")
+    runtime._idle.put(request)
+    del request, runtime
+    assert freed == ["model", "request"]
 
 
 @needs_openvino

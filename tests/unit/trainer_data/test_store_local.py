@@ -95,6 +95,16 @@ def test_a_fetched_folder_holds_every_file(tmp_path):
     assert (got / "sub" / "b").read_text() == "2"
 
 
+def test_what_is_copied_from_a_volume_comes_in_pieces_with_room_for_others_between(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "PIECE", 4)
+    source = folder(tmp_path / "one", a="123456789", b="")
+    got, copied = tmp_path / "here", []
+    store.fetch_folder(str(source), got, lambda: copied.append(sum(p.stat().st_size for p in tmp_path.rglob("*a"))))
+    assert (got / "a").read_text() == "123456789"
+    assert (got / "b").read_text() == ""
+    assert len(copied) >= 3
+
+
 def test_listing_and_deleting_what_is_not_there_is_fine(tmp_path):
     assert store.list_names(str(tmp_path / "none")) == []
     store.delete(str(tmp_path / "none"))
