@@ -143,7 +143,7 @@ def test_the_first_inferences_of_a_process_do_not_wait_for_each_other(artifact: 
 
 
 IDLE_THREADS = """
-import sys, threading
+import os, sys, time
 from pathlib import Path
 import numpy as np
 from attune_retrieval.runtimes import open_runtime
@@ -157,12 +157,15 @@ def computed():
 
 runtimes = [open_runtime(Path(sys.argv[1]), "bf16", 2) for _ in range(3)]
 del runtimes[0]
-before = computed()
-for number in range(1200):
-    runtimes[number % 2].run({name: np.ones((16, 32), np.int64) for name in runtimes[0].inputs})
-ticks = {task: (nice, now - before.get(task, (0, 0))[1]) for task, (nice, now) in computed().items()}
-print(sum(nice > 0 for nice, _ in ticks.values()), sum(t for nice, t in ticks.values() if nice > 0))
-print(sum(t > 5 for nice, t in ticks.values() if nice == 0))
+before, wanted, end = computed(), min(2, len(os.sched_getaffinity(0))), time.monotonic() + 60
+while True:  # a busy machine lets the second thread wait
+    for number in range(400):
+        runtimes[number % 2].run({name: np.ones((64, 32), np.int64) for name in runtimes[0].inputs})
+    ticks = [(nice, now - before.get(task, (0, 0))[1]) for task, (nice, now) in computed().items()]
+    at_work = sum(nice == 0 and spent > 0 for nice, spent in ticks)
+    if at_work >= wanted or time.monotonic() > end:
+        break
+print(sum(nice > 0 for nice, _ in ticks), sum(spent for nice, spent in ticks if nice > 0), at_work >= wanted)
 """
 
 
@@ -171,10 +174,9 @@ def test_a_second_model_is_opened_gently_and_computed_by_threads_that_do_not_ste
     """Also when the first one, whose opening started those threads, is gone."""
     command = [sys.executable, "-c", IDLE_THREADS, str(artifact.folder / "onnx" / "model.onnx")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    stepping_back, their_ticks, at_work = map(int, done.stdout.split())
-    assert stepping_back > 0
-    assert their_ticks == 0
-    assert at_work >= min(2, len(os.sched_getaffinity(0)))
+    stepping_back, their_ticks, others_work = done.stdout.split()
+    assert int(stepping_back) > 0
+    assert (their_ticks, others_work) == ("0", "True")
 
 
 @needs_openvino
