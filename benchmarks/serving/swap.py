@@ -1,6 +1,6 @@
 """What a promotion costs the requests of one replica: p99 while another version is loaded, verified and swapped in, beside p99 before.
 
-Run by hand: `PYTHONPATH=tests/support python benchmarks/serving/swap.py ARTIFACT`. The replica is a process of its own, told by an
+Run by hand: `PYTHONPATH=tests/support python -m benchmarks.serving.swap ARTIFACT`. The replica is a process of its own, told by an
 API server; the load is 200 queries a second, open loop. Each version is the same model under another name, loaded and verified anew.
 """
 
@@ -17,9 +17,10 @@ import typer
 from attune.contract import ModelType, ServedVersion
 from attune_retrieval import manifest
 from benchmarks.machine import machine
+from benchmarks.serving.load_process import LoadProcess
 from benchmarks.serving.throughput import queries
 from fake_api_server import FakeApiServer  # type: ignore[import-not-found]
-from load import Load, failures, p99  # type: ignore[import-not-found]
+from load import failures, p99  # type: ignore[import-not-found]
 from serving_process import ServingProcess, serving_config  # type: ignore[import-not-found]
 
 WINDOW_SECONDS = 5.0
@@ -70,13 +71,8 @@ def main(artifact: Path, rate: int = 200, swaps: int = 9) -> None:
         server.start()
         server.until(server.ready)
         server.report()  # an operator has asked before
-        where = [server.url.removeprefix("http://")]
-        load = Load(
-            where=lambda: where,
-            make=lambda n: ("/v1/embeddings", {"input": texts[n % len(texts)], "input_type": "query"}),
-            rate=rate,
-            keep_bodies=False,
-        ).start()
+        bodies = [{"input": text, "input_type": "query"} for text in texts]
+        load = LoadProcess([server.url.removeprefix("http://")], "/v1/embeddings", bodies, rate).start()
         time.sleep(2 * WINDOW_SECONDS)
         loads: list[float] = []
         switches: list[float] = []

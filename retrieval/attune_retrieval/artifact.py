@@ -5,7 +5,9 @@ Called by evaluation, by the index stage and by serving; the only way to a model
 
 import json
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +27,7 @@ GOLDEN = "golden.json"
 MIN_COSINE = 0.9999
 MAX_SCORE_DIFFERENCE = 1e-3
 TextEncoder = OnnxEncoder | HostedEncoder
+Aside = Callable[[Callable[[], None]], None]
 WantedPrecision = Literal["auto", "fp32"]
 """auto: bf16 where this processor has instructions for it and the golden answers stay right, else fp32."""
 
@@ -76,33 +79,39 @@ def open_checked(
     *,
     threads: int | None = None,
     precision: WantedPrecision = "fp32",
+    aside: Aside = lambda work: work(),
 ) -> Opened:
-    """The second half of `open_verified`, for a manifest that `manifest.verified` gave: the golden answers."""
+    """The second half of `open_verified`, for a manifest that `manifest.verified` gave: the golden answers.
+
+    `aside` does what computes them: `priority.gently` where requests are answered meanwhile.
+    """
+    opened = partial(open_unverified, folder, described, threads=threads)
     # A reranker's score has three digits in bf16: near ones would tie, and no real one gives its golden answers.
     may = precision == "auto" and described.type is ModelType.EMBEDDING and described.openai is None
     if may and fastest_precision() == "bf16":
         try:
-            return _checked(folder, described, advance, threads, "bf16")
+            return _checked(folder, described, lambda: opened(precision="bf16"), advance, aside)
         except BadData as problem:
             log.warning("tried in bf16 and computed in fp32, which takes twice the time: %s", problem)
-    return _checked(folder, described, advance, threads, "fp32")
+    return _checked(folder, described, opened, advance, aside)
 
 
 def _checked(
-    folder: Path, described: Manifest, advance: Advance | None, threads: int | None, precision: Precision
+    folder: Path,
+    described: Manifest,
+    opened: Callable[[], TextEncoder | OnnxReranker],
+    advance: Advance | None,
+    aside: Aside,
 ) -> Opened:
     try:
-        model = open_unverified(folder, described, threads=threads, precision=precision)
+        model = opened()
         golden: list[dict[str, Any]] = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
         if not golden:
             raise ValueError("no golden answers")
         if isinstance(model, HostedEncoder):
             hosted.check(folder, model, golden)
             return Opened(model, described, manifest.sha256(folder / manifest.NAME))
-        for number, entry in enumerate(golden):
-            _reproduces(folder, model, number, entry)
-            if advance:
-                advance((number + 1) / len(golden))
+        aside(partial(_all_reproduced, folder, model, golden, advance))
     except (BadConfig, BadData, StoreUnavailable):
         raise
     except Exception as error:  # the runtimes and tokenizers raise their own kinds; the files are at fault
@@ -133,6 +142,15 @@ def open_unverified(
         document_graph=described.document_graph,
         precision=precision,
     )
+
+
+def _all_reproduced(
+    folder: Path, model: OnnxEncoder | OnnxReranker, golden: Sequence[dict[str, Any]], advance: Advance | None
+) -> None:
+    for number, entry in enumerate(golden):
+        _reproduces(folder, model, number, entry)
+        if advance:
+            advance((number + 1) / len(golden))
 
 
 def _reproduces(folder: Path, model: OnnxEncoder | OnnxReranker, number: int, entry: dict[str, Any]) -> None:

@@ -148,14 +148,14 @@ def _opened(version: ServedVersion, cache: Cache, precision: WantedPrecision) ->
 
 
 def _fetched_and_opened(version: ServedVersion, cache: Cache, precision: WantedPrecision) -> Opened:
-    """Copying and hashing are done with little priority, golden answers one at a time with a pause: others are being answered."""
+    """With little priority, and golden answers one at a time with a pause: others are being answered."""
 
     def checked() -> tuple[Path, Manifest]:
         folder = cache.fetch(version.uri, version.digest)
         return folder, manifest.verified(folder, version.digest)
 
     folder, described = gently(checked)
-    return open_checked(folder, described, lambda _: time.sleep(PAUSE_SECONDS), precision=precision)
+    return open_checked(folder, described, lambda _: time.sleep(PAUSE_SECONDS), precision=precision, aside=gently)
 
 
 def _is_described(version: ServedVersion, opened: Opened) -> None:
