@@ -39,7 +39,9 @@ def memory(artifact: Path, precision: WantedPrecision) -> int:
         rows, longest = int(rng.integers(1, TEXTS + 1)), int(rng.integers(3, LENGTHS + 1))
         encoder.run([Tokens([2000] * longest)] * rows)
     # VmHWM is of this program; ru_maxrss would begin with what the process was that started it.
-    (most,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    (most,) = (
+        line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
+    )
     return int(most) // 1024
 
 
