@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -39,8 +38,7 @@ class LoadProcess:
 
 
 def _run(pipe: Connection, addresses: list[str], path: str, bodies: list[dict[str, Any]], rate: float) -> None:
-    with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # also where the measuring process steps back
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # also where the measuring process steps back
     load = Load(lambda: addresses, lambda n: (path, bodies[n % len(bodies)]), rate, keep_bodies=False).start()
     pipe.send("started")
     pipe.recv()

@@ -28,6 +28,7 @@ MIN_COSINE = 0.9999
 MAX_SCORE_DIFFERENCE = 1e-3
 TextEncoder = OnnxEncoder | HostedEncoder
 Aside = Callable[[Callable[[], None]], None]
+"""Does the work that it is given, now or in another thread, and returns when it is done."""
 WantedPrecision = Literal["auto", "fp32"]
 """auto: bf16 where this processor has instructions for it and the golden answers stay right, else fp32."""
 

@@ -1,4 +1,4 @@
-"""Tokenizers of artifacts. Reading one holds the interpreter's lock for 20 ms to half a second, so versions of one base model share it."""
+"""Tokenizers of artifacts. Reading one holds the interpreter's lock, for 20 ms with MiniLM's, so versions of one base share it."""
 
 import hashlib
 import threading

@@ -28,6 +28,7 @@ from attune_serving.cache import Cache, SeenCollection
 from attune_serving.upstream import check_golden
 
 PAUSE_SECONDS = 0.05
+"""After each golden answer."""
 MIN_SHARE = 0.9
 """A collection with fewer of the documents that it had when it was complete is not the one that was verified."""
 

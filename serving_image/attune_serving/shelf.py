@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -193,7 +194,7 @@ class Shelf:
     def _discard(self, loaded: "asyncio.Future[Model]") -> None:
         if not loaded.cancelled() and loaded.exception() is None:
             with suppress(RuntimeError):  # the process ends
-                self._loader.submit(_free, loaded.result())
+                self._loader.submit(gently, partial(_free, loaded.result()))
 
     def _failed(self, slot: _Slot, problem: NotServable) -> None:
         name = slot.version.name
@@ -216,7 +217,7 @@ class Shelf:
     async def _left(self, loaded: Loaded) -> None:
         await loaded.leave()
         self._metrics.forget(loaded.name)
-        await asyncio.get_running_loop().run_in_executor(self._loader, gently, lambda: _free(loaded.model))
+        await asyncio.get_running_loop().run_in_executor(self._loader, gently, partial(_free, loaded.model))
         log.info("version freed", version=loaded.name)
 
 
