@@ -157,15 +157,15 @@ def computed():
 
 runtimes = [open_runtime(Path(sys.argv[1]), "bf16", 2) for _ in range(3)]
 del runtimes[0]
-before, wanted, end = computed(), min(2, len(os.sched_getaffinity(0))), time.monotonic() + 60
+own, before, wanted, end = os.getpriority(os.PRIO_PROCESS, 0), computed(), min(2, len(os.sched_getaffinity(0))), time.monotonic() + 60
 while True:  # a busy machine lets the second thread wait
     for number in range(400):
         runtimes[number % 2].run({name: np.ones((64, 32), np.int64) for name in runtimes[0].inputs})
     ticks = [(nice, now - before.get(task, (0, 0))[1]) for task, (nice, now) in computed().items()]
-    at_work = sum(nice == 0 and spent > 0 for nice, spent in ticks)
+    at_work = sum(nice == own and spent > 0 for nice, spent in ticks)
     if at_work >= wanted or time.monotonic() > end:
         break
-print(sum(nice > 0 for nice, _ in ticks), sum(spent for nice, spent in ticks if nice > 0), at_work >= wanted)
+print(sum(nice > own for nice, _ in ticks), sum(spent for nice, spent in ticks if nice > own), at_work >= wanted)
 """
 
 
