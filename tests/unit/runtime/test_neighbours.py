@@ -1,6 +1,8 @@
 """Which objects an event wakes."""
 
-from attune.api import kinds, labels
+from attune import reach
+from attune.api import ModelVersion, RetrieverStatus, VersionStage, kinds, labels
+from attune.decide import retention
 from attune.neighbours import Neighbours, phase_of
 from attune.workqueue import Key
 
@@ -14,6 +16,16 @@ def body(kind, name, spec=None, status=None, **metadata):
         "spec": spec or {},
         "status": status or {},
     }
+
+
+SPEC = {
+    "retriever": "news",
+    "type": "embedding",
+    "version": 1,
+    "baseModel": "pvc://docs/base",
+    "artifact": {"uri": "pvc://docs/v1"},
+    "source": {"import": "pvc://docs/base"},
+}
 
 
 def names(keys):
@@ -45,6 +57,132 @@ def test_a_finished_or_deleted_run_is_not_woken_by_its_retriever():
         "Retriever/news",
         "TrainingJob/runs",
     ]
+
+
+def served(*versions):
+    """An index of versions, a run and a test of one Retriever, which was seen as it is with these versions."""
+    index = Neighbours()
+    for name in versions:
+        index.own("ModelVersion", body("ModelVersion", name, {"retriever": "news"}, {"stage": "staged"}), deleted=False)
+    index.own("TrainingJob", body("TrainingJob", "tj", {"retriever": "news"}), deleted=False)
+    index.own("ABTest", body("ABTest", "ab", {"retriever": "news"}), deleted=False)
+    index.own(
+        "Retriever", body("Retriever", "news", None, {"embedding": {"active": "v1"}}, generation=1), deleted=False
+    )
+    return index
+
+
+def woken_by(index, status, **metadata):
+    metadata = {"generation": 1, **metadata}
+    woken = names(
+        index.own(
+            "Retriever",
+            body("Retriever", "news", None, {"embedding": {"active": "v1"}, **status}, **metadata),
+            deleted=False,
+        )
+    )
+    assert "Retriever/news" in woken
+    return [name for name in woken if name != "Retriever/news"]
+
+
+def test_what_a_retriever_only_says_of_itself_wakes_nobody_else():
+    index = served("v1", "v2")
+    quiet = {
+        "conditions": [{"type": "Serving", "status": "True"}],
+        "servingGeneration": 2,
+        "handledAlerts": [{"fingerprint": "f"}],
+        "pendingNotifications": ["ops/1"],
+        "observedGeneration": 1,
+        "summary": {"test": "v2 10%"},
+    }
+    assert woken_by(index, quiet, resourceVersion="2") == []
+    assert woken_by(index, {}, resourceVersion="3") == []
+
+
+def test_what_is_said_of_a_version_wakes_it_and_all_that_are_no_versions():
+    index, rest = served("v1", "v2", "v3"), ["ABTest/ab", "TrainingJob/tj"]
+    waits = {"version": "v2", "requestID": "r", "message": "loaded by 0 of 2"}
+    for field in ("candidates", "outcomes", "testOutcomes", "quarantined", "changes"):
+        assert woken_by(index, {field: [waits]}) == [rest[0], "ModelVersion/v2", rest[1]], field
+        assert woken_by(index, {field: [waits]}) == [], field
+        changed = [{**waits, "message": "loaded by 2 of 2"}]
+        assert woken_by(index, {field: changed}) == [rest[0], "ModelVersion/v2", rest[1]], field
+        assert woken_by(index, {field: [*changed, {"version": "v3"}]}) == [rest[0], "ModelVersion/v3", rest[1]], field
+        gone = [rest[0], "ModelVersion/v2", "ModelVersion/v3", rest[1]]
+        assert woken_by(index, {}) == gone, field
+
+
+def test_a_moved_pointer_wakes_everything_and_so_does_what_is_not_known_here():
+    everything = ["ABTest/ab", "ModelVersion/v1", "ModelVersion/v2", "TrainingJob/tj"]
+    index = served("v1", "v2")
+    assert woken_by(index, {"embedding": {"active": "v2", "previous": "v1"}}) == everything
+    assert (
+        woken_by(index, {"embedding": {"active": "v2", "previous": "v1"}, "reranker": {"active": "r1"}}) == everything
+    )
+    assert woken_by(served("v1", "v2"), {"fieldOfALaterRelease": 1}) == everything
+    assert woken_by(served("v1", "v2"), {}, generation=2) == everything
+    assert woken_by(served("v1", "v2"), {}, uid="another") == everything
+    assert woken_by(served("v1", "v2"), {}, deletionTimestamp="2026-01-01T00:00:00Z") == everything
+    assert woken_by(served("v1", "v2"), {}, labels={"a": "b"}) == everything
+
+
+def test_a_retired_version_is_woken_only_where_it_is_named():
+    index = served("v1")
+    retired = {"stage": "deprecated", "retirement": {"state": "Retired"}}
+    index.own("ModelVersion", body("ModelVersion", "v0", {"retriever": "news"}, retired), deleted=False)
+    assert "ModelVersion/v0" not in woken_by(index, {"embedding": {"active": "v2"}})
+    refused = {"embedding": {"active": "v2"}, "outcomes": [{"version": "v0", "result": "Refused"}]}
+    assert "ModelVersion/v0" in woken_by(index, refused)
+
+
+def test_a_retriever_that_was_deleted_and_made_again_wakes_everything():
+    index = served("v1")
+    gone = body("Retriever", "news", None, {"embedding": {"active": "v1"}}, generation=1)
+    everything = ["ABTest/ab", "ModelVersion/v1", "Retriever/news", "TrainingJob/tj"]
+    assert names(index.own("Retriever", gone, deleted=True)) == everything
+    assert names(index.own("Retriever", gone, deleted=False)) == everything
+
+
+def test_a_version_that_begins_or_ceases_to_be_able_to_serve_wakes_the_others():
+    index = served("v1", "v2")
+
+    def version(stage, **status):
+        return body("ModelVersion", "v3", {"retriever": "news"}, {"stage": stage, **status})
+
+    alone = ["ABTest/ab", "ModelVersion/v3", "Retriever/news"]
+    everyone = ["ABTest/ab", "ModelVersion/v1", "ModelVersion/v2", "ModelVersion/v3", "Retriever/news"]
+    for stage, woken in [
+        (None, alone),
+        ("training", alone),
+        ("evaluating", alone),
+        ("staged", everyone),
+        ("staged", alone),
+        ("active", alone),
+        ("deprecated", alone),
+        ("failed", everyone),
+        ("active", everyone),
+    ]:
+        assert names(index.own("ModelVersion", version(stage), deleted=False)) == woken, stage
+    assert (
+        names(index.own("ModelVersion", version("active", retirement={"state": "Retiring"}), deleted=False)) == everyone
+    )
+    assert names(index.own("ModelVersion", version("active"), deleted=False)) == everyone
+    assert names(index.own("ModelVersion", version("active"), deleted=True)) == everyone
+
+
+def test_could_serve_means_the_same_here_as_in_the_decisions():
+    for stage in [*VersionStage, None]:
+        for more in ({}, {"retirement": {"state": "Retiring", "cause": "old", "at": "2026-01-01T00:00:00Z"}}):
+            for meta in ({}, {"deletionTimestamp": "2026-01-01T00:00:00Z"}):
+                status = {**({"stage": stage.value} if stage else {}), **more}
+                raw = body("ModelVersion", "v", SPEC, status, **meta)
+                assert reach.could_serve(raw) == retention.could_serve(ModelVersion.model_validate(raw)), raw
+
+
+def test_every_field_of_the_status_is_sorted_by_whom_it_concerns():
+    """A new one is read by everything until somebody has thought about it, and says so here."""
+    known = {field.alias or name for name, field in RetrieverStatus.model_fields.items()} | {"summary"}
+    assert known == reach.OF_ITSELF | reach.OF_VERSIONS | {"embedding", "reranker"}
 
 
 def test_a_version_wakes_its_run_and_its_retriever():
