@@ -109,7 +109,7 @@ async def test_killed_at_any_write_of_a_run_its_end_is_told_with_one_id(receiver
         assert {id_ for _, id_ in a_told(receiver)} == {name}, at
         number, _ = at
         unrecorded = ended < number < recorded or at == (recorded, "before")
-        assert len(receiver.got) == (2 if unrecorded else 1), at
+        assert len(receiver.got) in ({1, 2} if unrecorded else {1}), at  # killed before it was sent, or after it
         assert pending(world) == [], at
         count = len(receiver.got)
         await look_and_tell(world, 5)

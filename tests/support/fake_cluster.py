@@ -156,7 +156,9 @@ class FakeCluster:
                         "batch.kubernetes.io/job-name": meta["name"],
                     },
                     "annotations": {"batch.kubernetes.io/job-completion-index": str(shard)},
-                    "ownerReferences": [{"uid": meta["uid"]}],
+                    "ownerReferences": [
+                        {"apiVersion": "batch/v1", "kind": "Job", "name": meta["name"], "uid": meta["uid"]}
+                    ],
                 },
                 "status": {
                     "phase": "Failed" if outcome.exit_code else "Succeeded",
@@ -192,7 +194,7 @@ class FakeCluster:
         pod = self.objects.get(("Pod", meta["namespace"], name))
         if pod is None:
             labels = template["metadata"]["labels"]
-            owner = [{"uid": meta["uid"]}]
+            owner = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": meta["name"], "uid": meta["uid"]}]
             metadata = {"name": name, "namespace": meta["namespace"], "labels": labels, "ownerReferences": owner}
             pod = self._fresh({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
         if pod.get("status") != status:
@@ -212,7 +214,9 @@ class FakeCluster:
                             **job["spec"]["template"]["metadata"]["labels"],
                             "batch.kubernetes.io/job-name": meta["name"],
                         },
-                        "ownerReferences": [{"uid": meta["uid"]}],
+                        "ownerReferences": [
+                            {"apiVersion": "batch/v1", "kind": "Job", "name": meta["name"], "uid": meta["uid"]}
+                        ],
                     },
                     "status": {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]},
                 }

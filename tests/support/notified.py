@@ -169,6 +169,7 @@ async def look_and_tell(world: World, times: int = 1) -> None:
 async def carried(world: World, seconds: float = 5) -> None:
     """Until each notification under way was tried."""
     outbox, end = world.context.outbox, time.monotonic() + seconds
+    await asyncio.sleep(0.001)  # those that are tried again have their turn, too
     while any(p.delivery is None for box in outbox._parcels.values() for p in box.values()):
         assert time.monotonic() < end, "a notification was not tried"
         await asyncio.sleep(0.005)

@@ -28,6 +28,7 @@ from attune.settings import load_settings
 from attune.telemetry.metrics import Metrics
 from attune.workqueue import Key
 from fake_cluster import Clock, FakeCluster, Killed, Outcome
+from woken import Woken
 
 BEGINNING = datetime(2026, 3, 1, tzinfo=UTC)
 KINDS = ("Retriever", "ModelVersion", "TrainingJob", "ABTest", "TrainingSchedule")
@@ -174,9 +175,11 @@ class World:
     context: Context
     restarts: int = 0
     errors: list[str] = field(default_factory=list)
+    _woken: Woken | None = None
+    _runs_with: Context | None = None
 
     async def settle(self, rounds: int = 120) -> None:
-        """Look at every object, run the Jobs, let ten seconds pass; until two rounds change nothing."""
+        """Look at what is due, run the Jobs, let ten seconds pass; until two rounds change nothing."""
         quiet = 0
         for _ in range(rounds):
             before = len(self.cluster.history), len(self.cluster.objects)
@@ -189,22 +192,30 @@ class World:
             self.cluster.clock.advance(timedelta(seconds=10))
 
     async def look(self) -> bool:
-        """One reconcile of every object; a kill starts the operator anew. True when one wants to be looked at within the minute."""
-        soon = False
-        for kind in KINDS:
-            for thing in self.cluster.all(kind):
-                key = Key(kind, thing["metadata"]["namespace"], thing["metadata"]["name"])
-                try:
-                    wait = await reconcile(self.context, key)
-                except Killed:
-                    self.restarts += 1
-                    return True
-                except ClusterError as error:
-                    self.errors.append(str(error))
-                    soon = True
-                    continue
-                soon = soon or (wait is not None and wait <= timedelta(minutes=1))
-        return soon
+        """One reconcile of all that is due; a kill starts the operator anew. True when one wants to be looked at within the minute."""
+        woken = self._process()
+        for key in woken.take():
+            try:
+                woken.again(key, await reconcile(self.context, key))
+            except Killed:
+                self.restarts += 1
+                self._woken = None
+                return True
+            except ClusterError as error:
+                self.errors.append(str(error))
+                woken.again(key, timedelta())
+        return woken.soon()
+
+    def _process(self) -> Woken:
+        """What the running process knows; one that was killed, or has other settings, is another one and looks at everything."""
+        if self._woken is None or self._runs_with is not self.context:
+            self._woken, self._runs_with = Woken(self.cluster, KINDS), self.context
+        told = {k for k in self._woken.neighbours.known() if self.context.outbox.deliveries(k) or self._alerted(k)}
+        self._woken.due |= told
+        return self._woken
+
+    def _alerted(self, key: Key) -> bool:
+        return key.kind == "Retriever" and bool(self.context.inbox.alerts((key.namespace, key.name)))
 
 
 def make_world(trainer: Callable[[StageSpec, int], Outcome] = scripted, **environ: str) -> World:
