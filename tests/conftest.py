@@ -1,4 +1,4 @@
-"""The cluster that tests share: one for the whole run and all workers, a namespace for each test."""
+"""What all tests share: one cluster for the whole run and all workers, a namespace for each test; logs as they were."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import structlog
 
 from devcluster import Cluster
 from devcluster.choose import choose
@@ -27,6 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         layer = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         if layer in {"cluster", "e2e"}:
             item.add_marker(layer)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command of `kubectl attune` silences the logs of its process, which here is that of the other tests, too."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
