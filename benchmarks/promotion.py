@@ -8,6 +8,7 @@ unless they are told not to (`--together`).
 
 import json
 import os
+import shutil
 import ssl
 import statistics
 import threading
@@ -178,6 +179,7 @@ def main(replicas: int = 1, promotions: int = 9, repetitions: int = 20, together
     base.mkdir(parents=True, exist_ok=True)
     home = Path(mkdtemp(prefix="bench-", dir=base))
     with ExitStack() as ending:
+        ending.callback(shutil.rmtree, home, ignore_errors=True)
         cluster = Cluster.start(home / "cluster", images=IMAGES)
         ending.callback(cluster.stop)
         cluster.kubectl("apply", "--server-side", "-k", str(Path(__file__).parents[1] / "crds"))
