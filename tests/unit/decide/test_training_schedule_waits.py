@@ -137,6 +137,24 @@ def test_what_waits_for_too_long_is_missed_and_says_what_it_waited_for() -> None
     assert world.condition("TrainingStarted")[1] == "Missed"
 
 
+@pytest.mark.parametrize("looks", range(4))
+def test_a_training_prepares_once_though_its_next_time_comes_while_a_write_was_lost(looks: int) -> None:
+    """An operator that is killed before it wrote which time it prepares for comes back when another one is due."""
+    spec = {"dataPreparation": {"schedule": "0 0 1 1 *"}, "training": {"schedule": "0 * * * *"}}
+    world = at_first_time("2026-03-20T03:59:58Z", spec=spec, hold=True)
+    for _ in range(looks):
+        world.look()
+    world.lost = True
+    world.look()
+    world.goto("2026-03-20T04:00:02Z")
+    world.settle()
+    world.hold = False
+    while not world.trainings:
+        world.settle(1)
+    assert len(world.preparations) == len(world.trainings) == 1
+    assert world.preparations == world.trainings
+
+
 def test_a_preparation_for_a_later_time_is_good_for_the_training_that_waited_whatever_changed_meanwhile() -> None:
     """Or it would prepare for ever where somebody trains by hand all the time."""
     world = at_first_time("2026-04-06T00:00:00Z", spec={}, hold=True)

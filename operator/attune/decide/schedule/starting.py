@@ -1,12 +1,13 @@
 """The training of a schedule: which scheduled time makes a TrainingJob, and which is passed over, with the reason and the numbers.
 
-A time that is due first becomes `trainingDue`; from then on it is in time, however long its data takes. It ends as a TrainingJob, or by the
-first of SKIPS that finds something. Adding a reason to skip = one function + one line. Called by `decide.training_schedule`.
+A time that is due first becomes `trainingDue`; from then on it is in time, however long its data takes. Its data is prepared once that is
+stored, so an operator that is killed meanwhile prepares for the same time, and not for the next. It ends as a TrainingJob, or by the first
+of SKIPS that finds something. Adding a reason to skip = one function + one line. Called by `decide.training_schedule`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from attune.api import Phase
 from attune.decide.gates import Problem
@@ -109,7 +110,8 @@ def resolved(seen: SeenTrainingSchedule, draft: Draft) -> Draft:
     if not preparing.is_running(draft):
         if wait := preparing.problem_of(seen):
             return draft.said(TRAINING, False, wait.reason, wait.message).waiting(preparing.LOOK_AT_OTHERS)
-        draft = preparing.begun(seen, draft, tick)
+        stored = seen.schedule.status.training_due == tick
+        draft = preparing.begun(seen, draft, tick) if stored else draft.waiting(timedelta())
     waits = f"{ticks.told(seen, TRAIN, tick)} waits for its data to be prepared, to count what is new"
     return draft.said(TRAINING, False, "WaitingForData", waits)
 
