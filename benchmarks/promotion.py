@@ -2,8 +2,8 @@
 
 Run by hand, as root: `PYTHONPATH=tests/support python -m benchmarks.promotion`. Everything is real: control plane, operator,
 serving Pods. The models are tiny, since all of them and the load share the machine; what is measured is the switch, not the model.
-In a cluster, operator and control plane have machines of their own; here they step back for the replicas and the load (SCHED_IDLE),
-unless they are told not to (`--together`).
+In a cluster, the control plane has machines of its own; here it steps back (SCHED_IDLE), unless it is told not to (`--together`), as
+do the instruments. Operator, replicas and load share the rest at one priority.
 """
 
 import json
@@ -13,8 +13,9 @@ import ssl
 import statistics
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from tempfile import mkdtemp
@@ -23,25 +24,30 @@ from typing import Any
 import httpx
 import typer
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.machine import machine
 from benchmarks.serving.load_process import LoadProcess
+from debian_packages import free_port  # type: ignore[import-not-found]
 from devcluster import Cluster
 from devcluster.build import cache_folder
 from load import Answer, failures, p99  # type: ignore[import-not-found]
+from operator_process import OperatorProcess  # type: ignore[import-not-found]
 from serving_world import World  # type: ignore[import-not-found]
 from tiny_bert import build_tiny_model, sentences  # type: ignore[import-not-found]
 
 RATE, WINDOW_SECONDS = 200, 5.0
+OURS, CONTROL_PLANE = (b"attune_serving", b"-m\0attune\0"), (b"/controlplane\0", b"devcluster")
+"""What the command lines of their processes have."""
 RESULTS = Path(__file__).parent / "results" / "promotion.json"
 IMAGES = Path(__file__).parents[1] / "tests" / "support" / "images.yaml"
 
 
-def come_forward() -> None:
-    """Give the serving processes of this machine the priority that they would have without the others here."""
+def come_forward(programs: Iterable[bytes]) -> None:
+    """Give the processes of this machine whose command lines have one of these the priority that processes have."""
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(FileNotFoundError, ProcessLookupError):
-            if b"attune_serving" in command.read_bytes():
+            if any(program in command.read_bytes() for program in programs):
                 for thread in (command.parent / "task").iterdir():
                     os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
 
@@ -109,6 +115,18 @@ def moved(ask: Asking, watcher: Watcher, version: str, request: str) -> tuple[fl
     return watcher.all_since(version, asked_at) - asked_at, asked_at
 
 
+class Requests:
+    """How many requests the operator has sent to the API server, as it counts them itself."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/metrics"
+
+    def __call__(self) -> int:
+        families = text_string_to_metric_families(httpx.get(self._url, trust_env=False).text)
+        samples = [s for f in families for s in f.samples if s.name == "attune_api_requests_total"]
+        return int(sum(sample.value for sample in samples))
+
+
 def p99s(answers: Sequence[Answer], moments: Sequence[float]) -> list[float]:
     return [round(p99([a for a in answers if m <= a.at < m + WINDOW_SECONDS]), 4) for m in moments]
 
@@ -124,18 +142,33 @@ def prepared(world: World, promotions: int) -> list[str]:
     return names
 
 
-def measured(world: World, ask: Asking, replicas: int, promotions: int, repetitions: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What is measured, and by what."""
+
+    world: World
+    ask: Asking
+    requests: Requests
+    forward: tuple[bytes, ...]
+    """What has the priority of replicas and load."""
+
+
+def measured(bench: Bench, replicas: int, promotions: int, repetitions: int) -> dict[str, Any]:
     """What the replicas' clients see of promotions and of rollbacks, once everything is ready for them."""
+    world, ask, requests = bench.world, bench.ask, bench.requests
     versions, addresses = prepared(world, promotions), world.ready(replicas)
-    come_forward()
+    come_forward(bench.forward)
     watcher = Watcher(addresses).start()
     bodies = [{"input": query, "input_type": "query"} for query, _ in sentences()[:120]]
     load = LoadProcess(addresses, "/v1/embeddings", bodies, RATE).start()
     time.sleep(WINDOW_SECONDS)
-    moves = []
+    moves, asked = [], []
     for name in versions:
-        time.sleep(2 * WINDOW_SECONDS)
+        time.sleep(1.2 * WINDOW_SECONDS)
+        before_it = requests()
         moves.append(moved(ask, watcher, name, "first"))
+        time.sleep(max(0.0, moves[-1][1] + WINDOW_SECONDS - time.monotonic()))
+        asked.append(requests() - before_it)
     time.sleep(WINDOW_SECONDS)
     answers = load.stop()
     backs = []
@@ -153,6 +186,8 @@ def measured(world: World, ask: Asking, replicas: int, promotions: int, repetiti
         "p99Before": before,
         "p99During": during,
         "medianDuringOverBefore": round(statistics.median(during) / statistics.median(before), 2),
+        "versions": promotions + 1,
+        "requestsOfTheOperator": asked,
         "rollbacks": repetitions,
         "rollbackSeconds": {"median": round(statistics.median(backs), 3), "max": round(max(backs), 3)},
     }
@@ -165,16 +200,13 @@ def main(replicas: int = 1, promotions: int = 9, repetitions: int = 20, together
         "replica",
         "machine": machine(),
         "replicas": replicas,
-        "operatorAndControlPlane": "beside the replicas"
-        if together
-        else "step back, as if they had machines of their own",
+        "controlPlane": "beside the replicas" if together else "steps back, as if it had machines of its own",
     }
     if os.geteuid() != 0:
         raise SystemExit(
             "priorities are changed back here, which only root may: run it as root, in a container of your own, say"
         )
-    if not together:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # and so all that is started from here
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # and so all that is started from here
     base = cache_folder() / "runs"
     base.mkdir(parents=True, exist_ok=True)
     home = Path(mkdtemp(prefix="bench-", dir=base))
@@ -186,12 +218,17 @@ def main(replicas: int = 1, promotions: int = 9, repetitions: int = 20, together
         cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         world = World(cluster, "bench", home / "world")
         ending.callback(world.close)
+        port = free_port()
+        world.revisions.stop()  # nothing between the operator and the API server, and nobody watches beside it
+        world.operator = OperatorProcess(cluster.kubeconfig, "bench", world.folder, ATTUNE_HTTP_PORT=str(port))
         world.operator.start()
         world.retriever(history={"keepVersions": promotions + 1}, serving={"replicas": replicas})
         world.first()
-        result |= measured(world, Asking(cluster, "bench"), replicas, promotions, repetitions)
+        forward = OURS + CONTROL_PLANE if together else OURS
+        bench = Bench(world, Asking(cluster, "bench"), Requests(port), forward)
+        result |= measured(bench, replicas, promotions, repetitions)
     known: list[dict[str, Any]] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-    key = itemgetter("replicas", "operatorAndControlPlane")
+    key = itemgetter("replicas", "controlPlane")
     results = sorted([one for one in known if key(one) != key(result)] + [result], key=key)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))

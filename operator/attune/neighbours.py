@@ -13,7 +13,7 @@ from typing import Any
 
 from attune.api import kinds, labels
 from attune.objects import Manifest
-from attune.reach import Reach, compared, could_serve, reach
+from attune.reach import Reach, could_serve, reach, remembered
 from attune.workqueue import Key
 
 _TERMINAL = {"Succeeded", "Failed", "Concluded", "Cancelled"}
@@ -37,7 +37,7 @@ class Neighbours:
             return {key, *self._concerned(key, body, deleted=deleted)}
         self._remember(key, body, deleted=deleted)
         related = {key, *_makers(body), *self._related(key, spec, body.get("status") or {})}
-        if kind == "ModelVersion" and self._turned(key, able=not deleted and could_serve(body)):
+        if kind == "ModelVersion" and self._begins_or_ceases(key, able=not deleted and could_serve(body)):
             related |= set(self._others(key.namespace, spec.get("retriever", ""), kind))
         return related
 
@@ -65,14 +65,14 @@ class Neighbours:
         if deleted:
             self._seen.pop(place, None)
         else:
-            self._seen[place] = compared(body)
+            self._seen[place] = remembered(body)
         self._note_uid(key, body, deleted=deleted)
         yield from (Key("ModelVersion", key.namespace, name) for name in found.versions)
         for one in self._of_retriever.get(place, ()):
             if found.everything or (found.versions and one.kind != "ModelVersion"):
                 yield one
 
-    def _turned(self, key: Key, *, able: bool) -> bool:
+    def _begins_or_ceases(self, key: Key, *, able: bool) -> bool:
         """Whether a version begins or ceases to be one that could serve."""
         turned = able != (key in self._able)
         self._able.add(key) if able else self._able.discard(key)

@@ -38,7 +38,7 @@ def reach(before: Manifest | None, after: Manifest) -> Reach:
     return Reach(versions=frozenset(name for field in changed for name in _named(old.get(field), new.get(field))))
 
 
-def compared(body: Manifest) -> Manifest:
+def remembered(body: Manifest) -> Manifest:
     """What `reach` looks at, of a Retriever: all that has to be remembered."""
     return {
         "metadata": {k: v for k, v in body["metadata"].items() if k in IDENTITY},

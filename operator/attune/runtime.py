@@ -43,6 +43,8 @@ log = structlog.get_logger(__name__)
 OK, FAILED = 0, 1
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  compared with, not bound
 """Addresses under which nobody can be reached."""
+SPACING_SECONDS = 0.1
+"""What a look writes comes back as events; one that follows within this time is one more look, not one for each. As kopf's batch_window."""
 _RELEASE_SECONDS = 5.0
 
 
@@ -236,7 +238,7 @@ class Operator:
             with structlog.contextvars.bound_contextvars(kind=key.kind, namespace=key.namespace, name=key.name):
                 return await reconcile(context, key)
 
-        return WorkQueue(work, workers=self._settings.workers, observer=self._metrics)
+        return WorkQueue(work, workers=self._settings.workers, observer=self._metrics, spacing=SPACING_SECONDS)
 
     async def _resync(self, queue: WorkQueue, events: EventSource) -> None:
         """Look at everything once in a while, spread over the whole time, in case an event was lost."""

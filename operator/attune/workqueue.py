@@ -6,7 +6,8 @@ The guarantees, which the tests check in random orders:
 - an `add` is never lost: a key that is added while it is processed is processed again afterwards;
 - one key is never processed twice at the same time; different keys are, up to `workers`;
 - a failed key comes back after an exponential delay with jitter; success forgets its failures;
-- `requeue_after` keeps only the earliest of the wake-ups that are pending for a key.
+- `requeue_after` keeps only the earliest of the wake-ups that are pending for a key;
+- a key that is asked for again right after it ran waits until `spacing` is over, unless it is to be first: echoes of a look are one look.
 
 Everything happens on one event loop, so no locks are needed. Times are the loop's own clock (monotonic).
 """
@@ -70,6 +71,8 @@ class _State:
     queued: bool = False
     processing: bool = False
     again: bool = False
+    first: bool = False
+    """Before all others, when it runs again."""
     failures: int = 0
     timer: asyncio.TimerHandle | None = None
 
@@ -87,9 +90,13 @@ class WorkQueue:
     backoff: Backoff = field(default_factory=Backoff)
     observer: Observer | None = None
     jitter: Callable[[], float] = random.random
+    spacing: float = 0.0
+    """Seconds, at least, from the start of a run of a key to the start of its next one."""
 
     def __post_init__(self) -> None:
         self._states: dict[Key, _State] = {}
+        self._started: dict[Key, float] = {}
+        """When each key ran last that did so within `spacing`, oldest first."""
         self._ready: deque[Key] = deque()
         self._processing = 0
         self._wakeup = asyncio.Event()
@@ -100,32 +107,24 @@ class WorkQueue:
         """Process the key soon, or before all others. Adding twice before it starts is one run; adding while it runs is one more run."""
         if self._draining:
             return
-        state = self._states.setdefault(key, _State())
-        self._disarm(state)
-        if state.processing:
-            state.again = True
-        elif not state.queued:
-            state.queued = True
-            self._ready.appendleft(key) if first else self._ready.append(key)
-            self._wakeup.set()
-        elif first:
-            self._ready.remove(key)
-            self._ready.appendleft(key)
-        self._report()
+        if not first and not self._states.setdefault(key, _State()).processing and self._rest(key) > 0:
+            self.add_after(key, 0)
+        else:
+            self._enqueue(key, first=first)
 
     def add_after(self, key: Key, delay: float) -> None:
-        """Process the key in `delay` seconds, or earlier if something else asks for it."""
+        """Process the key in `delay` seconds, not before its rest is over, or earlier if something else asks for it."""
         if self._draining:
             return
         state = self._states.setdefault(key, _State())
         if state.queued or state.again:
             return
         loop = asyncio.get_running_loop()
-        due = loop.time() + max(delay, 0.0)
+        due = loop.time() + max(delay, self._rest(key))
         if state.timer is not None and state.timer.when() <= due:
             return
         self._disarm(state)
-        state.timer = loop.call_at(due, self.add, key)
+        state.timer = loop.call_at(due, self._enqueue, key)
 
     @property
     def depth(self) -> int:
@@ -172,12 +171,38 @@ class WorkQueue:
                 continue
             await self._process(self._ready.popleft())
 
+    def _enqueue(self, key: Key, *, first: bool = False) -> None:
+        state = self._states.setdefault(key, _State())
+        self._disarm(state)
+        if state.processing:
+            state.again, state.first = True, state.first or first
+        elif not state.queued:
+            state.queued = True
+            self._ready.appendleft(key) if first else self._ready.append(key)
+            self._wakeup.set()
+        elif first:
+            self._ready.remove(key)
+            self._ready.appendleft(key)
+        self._report()
+
+    def _rest(self, key: Key) -> float:
+        """Seconds until the key may run again."""
+        started = self._started.get(key)
+        return 0.0 if started is None else max(0.0, started + self.spacing - asyncio.get_running_loop().time())
+
+    def _note_start(self, key: Key, now: float) -> None:
+        self._started.pop(key, None)
+        self._started[key] = now
+        while (oldest := next(iter(self._started))) != key and self._started[oldest] + self.spacing <= now:
+            del self._started[oldest]
+
     async def _process(self, key: Key) -> None:
         state = self._states[key]
-        state.queued, state.processing, state.again = False, True, False
+        state.queued, state.processing, state.again, state.first = False, True, False, False
         self._processing += 1
         self._report()
         started = asyncio.get_running_loop().time()
+        self._note_start(key, started)
         requeue: timedelta | None = None
         error: Exception | None = None
         try:
@@ -194,7 +219,7 @@ class WorkQueue:
 
     def _settle(self, key: Key, state: _State, requeue: timedelta | None, error: Exception | None) -> None:
         """Decide when the key comes back."""
-        again, state.again = state.again, False
+        again, first, state.again, state.first = state.again, state.first, False, False
         if error is not None:
             state.failures += 1
             delay = self._delay(state.failures, error)
@@ -203,7 +228,7 @@ class WorkQueue:
         else:
             state.failures = 0
             if again:
-                self.add(key)
+                self.add(key, first=first)
             elif requeue is not None:
                 self.add_after(key, requeue.total_seconds())
         if state.idle:

@@ -28,7 +28,7 @@ from attune.settings import load_settings
 from attune.telemetry.metrics import Metrics
 from attune.workqueue import Key
 from fake_cluster import Clock, FakeCluster, Killed, Outcome
-from woken import Woken
+from wakeups import Wakeups
 
 BEGINNING = datetime(2026, 3, 1, tzinfo=UTC)
 KINDS = ("Retriever", "ModelVersion", "TrainingJob", "ABTest", "TrainingSchedule")
@@ -175,7 +175,7 @@ class World:
     context: Context
     restarts: int = 0
     errors: list[str] = field(default_factory=list)
-    _woken: Woken | None = None
+    _wakeups: Wakeups | None = None
     _runs_with: Context | None = None
 
     async def settle(self, rounds: int = 120) -> None:
@@ -193,26 +193,26 @@ class World:
 
     async def look(self) -> bool:
         """One reconcile of all that is due; a kill starts the operator anew. True when one wants to be looked at within the minute."""
-        woken = self._process()
-        for key in woken.take():
+        wakeups = self._running()
+        for key in wakeups.take():
             try:
-                woken.again(key, await reconcile(self.context, key))
+                wakeups.again(key, await reconcile(self.context, key))
             except Killed:
                 self.restarts += 1
-                self._woken = None
+                self._wakeups = None
                 return True
             except ClusterError as error:
                 self.errors.append(str(error))
-                woken.again(key, timedelta())
-        return woken.soon()
+                wakeups.again(key, timedelta())
+        return wakeups.soon()
 
-    def _process(self) -> Woken:
+    def _running(self) -> Wakeups:
         """What the running process knows; one that was killed, or has other settings, is another one and looks at everything."""
-        if self._woken is None or self._runs_with is not self.context:
-            self._woken, self._runs_with = Woken(self.cluster, KINDS), self.context
-        told = {k for k in self._woken.neighbours.known() if self.context.outbox.deliveries(k) or self._alerted(k)}
-        self._woken.due |= told
-        return self._woken
+        if self._wakeups is None or self._runs_with is not self.context:
+            self._wakeups, self._runs_with = Wakeups(self.cluster, KINDS), self.context
+        told = {k for k in self._wakeups.neighbours.known() if self.context.outbox.deliveries(k) or self._alerted(k)}
+        self._wakeups.due |= told
+        return self._wakeups
 
     def _alerted(self, key: Key) -> bool:
         return key.kind == "Retriever" and bool(self.context.inbox.alerts((key.namespace, key.name)))

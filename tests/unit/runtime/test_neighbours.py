@@ -1,5 +1,6 @@
 """Which objects an event wakes."""
 
+from api_objects import SPECS
 from attune import reach
 from attune.api import ModelVersion, RetrieverStatus, VersionStage, kinds, labels
 from attune.decide import retention
@@ -16,16 +17,6 @@ def body(kind, name, spec=None, status=None, **metadata):
         "spec": spec or {},
         "status": status or {},
     }
-
-
-SPEC = {
-    "retriever": "news",
-    "type": "embedding",
-    "version": 1,
-    "baseModel": "pvc://docs/base",
-    "artifact": {"uri": "pvc://docs/v1"},
-    "source": {"import": "pvc://docs/base"},
-}
 
 
 def names(keys):
@@ -175,7 +166,7 @@ def test_could_serve_means_the_same_here_as_in_the_decisions():
         for more in ({}, {"retirement": {"state": "Retiring", "cause": "old", "at": "2026-01-01T00:00:00Z"}}):
             for meta in ({}, {"deletionTimestamp": "2026-01-01T00:00:00Z"}):
                 status = {**({"stage": stage.value} if stage else {}), **more}
-                raw = body("ModelVersion", "v", SPEC, status, **meta)
+                raw = body("ModelVersion", "v", SPECS["ModelVersion"], status, **meta)
                 assert reach.could_serve(raw) == retention.could_serve(ModelVersion.model_validate(raw)), raw
 
 

@@ -74,10 +74,9 @@ class Worker:
         return None if requeue is None else timedelta(seconds=requeue)
 
 
-def queue_of(work: Any, workers: int = 4) -> WorkQueue:
-    return WorkQueue(
-        work, workers=workers, backoff=Backoff(timedelta(seconds=1), timedelta(seconds=60)), jitter=lambda: 1.0
-    )
+def queue_of(work: Any, workers: int = 4, spacing: float = 0.0) -> WorkQueue:
+    backoff = Backoff(timedelta(seconds=1), timedelta(seconds=60))
+    return WorkQueue(work, workers=workers, backoff=backoff, jitter=lambda: 1.0, spacing=spacing)
 
 
 async def settled(queue: WorkQueue) -> None:
@@ -208,6 +207,52 @@ def test_of_two_wake_ups_the_earlier_counts():
     assert virtually(scenario()) == [5]
 
 
+def runs_when_asked(*asked: tuple[float, bool], takes: float = 1.0) -> list[float]:
+    """When a key runs that may do so every 4 s, and is asked for at these times (first of all: True)."""
+
+    async def scenario():
+        worker = Worker(takes=takes)
+        queue = queue_of(worker, spacing=4)
+        queue.start()
+        for at, first in asked:
+            asyncio.get_running_loop().call_at(at, lambda first=first: queue.add(key("a"), first=first))
+        await asyncio.sleep(max(at for at, _ in asked) + 0.1)
+        await settled(queue)
+        await queue.drain()
+        return worker.runs[key("a")]
+
+    return virtually(scenario())
+
+
+def test_what_comes_right_after_a_run_waits_and_is_one_more_run():
+    assert runs_when_asked((0, False), (0.5, False), (1.5, False), (3, False), (9, False)) == [0, 4, 9]
+
+
+def test_a_run_that_takes_longer_than_the_spacing_is_followed_at_once():
+    assert runs_when_asked((0, False), (2, False), takes=6) == [0, 6]
+
+
+@pytest.mark.parametrize(("asked", "runs"), [(2, [0, 2]), (0.5, [0, 1])])
+def test_who_is_first_waits_for_no_spacing_though_others_asked_before(asked, runs):
+    """Also while the key runs: right after that."""
+    assert runs_when_asked((0, False), (0.3, False), (asked, True)) == runs
+
+
+def test_a_requeue_keeps_the_spacing_and_other_keys_do_not_wait():
+    async def scenario():
+        worker = Worker(takes=0, requeue=0)
+        queue = queue_of(worker, spacing=4)
+        queue.start()
+        queue.add(key("a"))
+        await asyncio.sleep(1)
+        queue.add(key("b"))
+        await settled(queue)
+        await queue.drain()
+        return worker.runs
+
+    assert virtually(scenario()) == {key("a"): [0, 4], key("b"): [1]}
+
+
 def test_no_more_keys_run_at_once_than_there_are_workers():
     async def scenario():
         worker = Worker(takes=3)
@@ -254,16 +299,19 @@ def test_drain_cuts_off_what_does_not_finish_in_time():
 
 def test_an_idle_key_leaves_nothing_behind():
     async def scenario():
-        queue = queue_of(Worker(takes=0, fails=2))
+        queue = queue_of(Worker(takes=0, fails=2), spacing=2)
         queue.start()
         for n in range(50):
             queue.add(key(str(n)))
         await settled(queue)
-        left = len(queue._states)
+        await asyncio.sleep(2)
+        queue.add(key("last"))
+        await settled(queue)
+        left = len(queue._states), list(queue._started)
         await queue.drain()
         return left
 
-    assert virtually(scenario()) == 0
+    assert virtually(scenario()) == (0, [key("last")])
 
 
 def test_the_observer_hears_of_depth_durations_and_errors():
@@ -302,6 +350,7 @@ class Random:
         self.script = script
         self.order = itertools.count()
         self.starts: dict[Key, list[int]] = defaultdict(list)
+        self.times: dict[Key, list[float]] = defaultdict(list)
         self.running: set[Key] = set()
         self.most = 0
 
@@ -310,6 +359,7 @@ class Random:
         self.running.add(key)
         self.most = max(self.most, len(self.running))
         self.starts[key].append(next(self.order))
+        self.times[key].append(asyncio.get_running_loop().time())
         duration, fails, requeue = self.script.pop() if self.script else (0, False, None)
         try:
             await asyncio.sleep(duration)
@@ -326,13 +376,13 @@ ADDS = st.lists(
 SCRIPT = st.lists(st.tuples(st.integers(0, 7), st.booleans(), st.one_of(st.none(), st.integers(0, 9))), max_size=25)
 
 
-@given(adds=ADDS, script=SCRIPT, workers=st.integers(1, 3))
-def test_in_any_order_no_wake_up_is_lost_and_no_key_runs_twice_at_once(adds, script, workers):
+@given(adds=ADDS, script=SCRIPT, workers=st.integers(1, 3), spacing=st.sampled_from([0.0, 0.3, 5.0]))
+def test_in_any_order_no_wake_up_is_lost_and_no_key_runs_twice_at_once(adds, script, workers, spacing):
     """Whoever asks for a key, by `add` or `add_after`, sees a run of it that began after the asking."""
 
     async def scenario():
         work = Random(list(script))
-        queue = queue_of(work, workers=workers)
+        queue = queue_of(work, workers=workers, spacing=spacing)
         queue.start()
         loop = asyncio.get_running_loop()
         asked: list[tuple[Key, int]] = []
@@ -355,5 +405,6 @@ def test_in_any_order_no_wake_up_is_lost_and_no_key_runs_twice_at_once(adds, scr
     assert clean
     assert left == {}
     assert work.most <= workers
+    assert all(b - a >= spacing - 1e-6 for times in work.times.values() for a, b in itertools.pairwise(times))
     for wanted, order in asked:
         assert work.starts[wanted][-1] > order, f"{wanted.name} was asked for and never ran again"

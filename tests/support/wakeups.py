@@ -21,7 +21,7 @@ RESYNC = timedelta(hours=1)
 
 
 @dataclass
-class Woken:
+class Wakeups:
     """The watch streams, the queue and its timers of one operator process."""
 
     cluster: FakeCluster
@@ -38,7 +38,7 @@ class Woken:
 
     def take(self) -> list[Key]:
         """All that is due now, and not any more: in the order of the kinds, or the other way round, by turns."""
-        now = self._running()
+        now = self._age()
         self._watch()
         if now - self.synced >= RESYNC:
             self.synced = now
@@ -54,14 +54,14 @@ class Woken:
     def again(self, key: Key, wait: timedelta | None) -> None:
         """What a look answered: the earliest of the wake-ups stays."""
         if wait is not None:
-            at = self._running() + wait
+            at = self._age() + wait
             self.timers[key] = min(at, self.timers.get(key, at))
 
     def soon(self) -> bool:
         """Whether something is due within the minute, as far as timers tell."""
-        return bool(self.due) or any(at <= self._running() + timedelta(minutes=1) for at in self.timers.values())
+        return bool(self.due) or any(at <= self._age() + timedelta(minutes=1) for at in self.timers.values())
 
-    def _running(self) -> timedelta:
+    def _age(self) -> timedelta:
         now = self.cluster.clock()
         self.running += max(timedelta(), now - (self.read or now))
         self.read = now
