@@ -43,9 +43,8 @@ class RecordingProxy:
     """Every request is answered as if the API server were gone."""
 
     def start(self) -> RecordingProxy:
-        self._loop = asyncio.new_event_loop()
         ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
         self._thread.start()
         assert ready.wait(10), "the proxy did not start"
         return self
@@ -54,12 +53,8 @@ class RecordingProxy:
         self._loop.call_soon_threadsafe(self._done.set)
         self._thread.join(10)
 
-    def _run(self, ready: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._serve(ready))
-
     async def _serve(self, ready: threading.Event) -> None:
-        self._done = asyncio.Event()
+        self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
         context = ssl.create_default_context(cafile=self.ca_file)
         if self.ca_file is None:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
