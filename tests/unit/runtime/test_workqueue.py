@@ -2,11 +2,8 @@
 
 import asyncio
 import itertools
-import selectors
 from collections import defaultdict
-from collections.abc import Coroutine
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,74 +11,7 @@ from hypothesis import strategies as st
 
 from attune.errors import Conflict, Unavailable
 from attune.workqueue import Backoff, Key, WorkQueue
-
-
-class VirtualSelector(selectors.DefaultSelector):
-    """Instead of waiting for a timer, time jumps to it."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        if not ready and timeout:
-            self.now += timeout
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock only moves when nothing else is to be done."""
-
-    def __init__(self) -> None:
-        self._virtual = VirtualSelector()
-        super().__init__(self._virtual)
-
-    def time(self) -> float:
-        return self._virtual.now
-
-
-def virtually(work: Coroutine[Any, Any, Any]) -> Any:
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(work)
-
-
-def key(name: str) -> Key:
-    return Key("TrainingJob", "team", name)
-
-
-class Worker:
-    """Work that takes time, fails when told to, and remembers when it ran."""
-
-    def __init__(self, takes: float = 1.0, fails: int = 0, requeue: float | None = None) -> None:
-        self.takes, self.fails, self.requeue = takes, fails, requeue
-        self.error: Exception = Conflict("changed")
-        self.runs: dict[Key, list[float]] = defaultdict(list)
-        self.running: set[Key] = set()
-        self.most = 0
-
-    async def __call__(self, key: Key) -> timedelta | None:
-        assert key not in self.running, "one key was processed twice at the same time"
-        self.running.add(key)
-        self.most = max(self.most, len(self.running))
-        self.runs[key].append(asyncio.get_running_loop().time())
-        try:
-            await asyncio.sleep(self.takes)
-            if self.fails > 0:
-                self.fails -= 1
-                raise self.error
-        finally:
-            self.running.discard(key)
-        requeue, self.requeue = self.requeue, None
-        return None if requeue is None else timedelta(seconds=requeue)
-
-
-def queue_of(work: Any, workers: int = 4, spacing: float = 0.0) -> WorkQueue:
-    backoff = Backoff(timedelta(seconds=1), timedelta(seconds=60))
-    return WorkQueue(work, workers=workers, backoff=backoff, jitter=lambda: 1.0, spacing=spacing)
-
-
-async def settled(queue: WorkQueue) -> None:
-    while queue.depth or queue.in_progress or queue.waiting:  # noqa: ASYNC110  time is virtual
-        await asyncio.sleep(0.5)
+from virtual_time import Worker, key, queue_of, settled, virtually
 
 
 def test_keys_added_before_the_start_run_after_it_in_order():
@@ -205,52 +135,6 @@ def test_of_two_wake_ups_the_earlier_counts():
         return worker.runs[key("a")]
 
     assert virtually(scenario()) == [5]
-
-
-def runs_when_asked(*asked: tuple[float, bool], takes: float = 1.0) -> list[float]:
-    """When a key runs that may do so every 4 s, and is asked for at these times (first of all: True)."""
-
-    async def scenario():
-        worker = Worker(takes=takes)
-        queue = queue_of(worker, spacing=4)
-        queue.start()
-        for at, first in asked:
-            asyncio.get_running_loop().call_at(at, lambda first=first: queue.add(key("a"), first=first))
-        await asyncio.sleep(max(at for at, _ in asked) + 0.1)
-        await settled(queue)
-        await queue.drain()
-        return worker.runs[key("a")]
-
-    return virtually(scenario())
-
-
-def test_what_comes_right_after_a_run_waits_and_is_one_more_run():
-    assert runs_when_asked((0, False), (0.5, False), (1.5, False), (3, False), (9, False)) == [0, 4, 9]
-
-
-def test_a_run_that_takes_longer_than_the_spacing_is_followed_at_once():
-    assert runs_when_asked((0, False), (2, False), takes=6) == [0, 6]
-
-
-@pytest.mark.parametrize(("asked", "runs"), [(2, [0, 2]), (0.5, [0, 1])])
-def test_who_is_first_waits_for_no_spacing_though_others_asked_before(asked, runs):
-    """Also while the key runs: right after that."""
-    assert runs_when_asked((0, False), (0.3, False), (asked, True)) == runs
-
-
-def test_a_requeue_keeps_the_spacing_and_other_keys_do_not_wait():
-    async def scenario():
-        worker = Worker(takes=0, requeue=0)
-        queue = queue_of(worker, spacing=4)
-        queue.start()
-        queue.add(key("a"))
-        await asyncio.sleep(1)
-        queue.add(key("b"))
-        await settled(queue)
-        await queue.drain()
-        return worker.runs
-
-    assert virtually(scenario()) == {key("a"): [0, 4], key("b"): [1]}
 
 
 def test_no_more_keys_run_at_once_than_there_are_workers():
