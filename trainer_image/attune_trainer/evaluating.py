@@ -13,10 +13,11 @@ from attune_trainer.evaluate import general
 from attune_trainer.evaluate.compare import Contenders, Parts, compare
 from attune_trainer.evaluate.comparison import Beyond, Comparison, rounded, summarised
 from attune_trainer.evaluate.heldout import read_snapshot
+from attune_trainer.evaluate.judged_before import JudgedBefore
 from attune_trainer.evaluate.judging import Sitting, judged
 from attune_trainer.evaluate.reranking import Rerankers, compare_rerankers
 from attune_trainer.report.files import Exported, published
-from attune_trainer.stage_work import Outcome, Work, evaluated_message, fetched, target_of
+from attune_trainer.stage_work import Outcome, Work, evaluated_message, fetched, judgements_uri, target_of
 
 UNTOUCHED = "the candidate is the base model itself"
 OF_RERANKERS = "it is a set for embedding models"
@@ -66,6 +67,7 @@ def _asked(work: Work, compared: Comparison, encoder: Callable[[], Encoder | Non
                 resamples=spec.evaluation.resamples,
                 check=work.termination.check,
                 advance=work.reporter.part(75, 97),
+                before=JudgedBefore(judgements_uri(spec), spec.digest()),
             ),
         )
 

@@ -143,6 +143,10 @@ def checkpoints_uri(spec: StageSpec) -> str:
     return join(layout_of(spec).run(spec.owner.name, spec.owner.uid), "checkpoints")
 
 
+def judgements_uri(spec: StageSpec) -> str:
+    return join(layout_of(spec).run(spec.owner.name, spec.owner.uid), "judgements")
+
+
 def opened(reference: ArtifactRef, scratch: Path) -> "Candidate":
     """An embedding artifact, verified."""
     from attune_trainer.evaluate.compare import Candidate

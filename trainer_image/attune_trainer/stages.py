@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from attune_trainer.stage_work import (
     Outcome,
     Work,
     checkpoints_uri,
+    judgements_uri,
     opened,
     provenance_of,
     publish,
@@ -191,7 +193,7 @@ def _adopt(work: Work) -> Outcome:
 def _index(work: Work) -> Outcome:
     from attune_trainer.indexing.build import build_index
 
-    summary = build_index(work.spec, work.scratch, work.reporter, work.termination)
+    summary = build_index(work.spec, work.scratch, work.reporter, work.termination, partial(hosted.filling, work))
     part = "" if summary.shard is None else f" in shard {summary.shard}"
     return {
         "message": f"{summary.documents:,} documents{part} of {summary.collection}: {summary.embedded:,} embedded, "
@@ -207,9 +209,11 @@ def _retire(work: Work) -> Outcome:
 
 
 def tidy(spec: StageSpec) -> None:
-    """Once the result is in the store: a finished training needs its checkpoints no more."""
+    """Once the result is in the store: a finished training needs its checkpoints no more, an evaluation no judgements."""
     if spec.stage is Stage.TRAIN:
         store.delete(checkpoints_uri(spec))
+    if spec.stage is Stage.EVALUATE:
+        store.delete(judgements_uri(spec))
 
 
 def _evaluate(work: Work) -> Outcome:

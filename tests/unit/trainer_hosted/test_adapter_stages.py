@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attune.contract import ArchiveSource, ArtifactRef, DataSpec, HardNegatives, Stage, StageResult, StageSpec
+from attune.contract import (
+    ArchiveSource,
+    ArtifactRef,
+    DataSpec,
+    HardNegatives,
+    IndexSpec,
+    IndexWork,
+    Stage,
+    StageResult,
+    StageSpec,
+)
 from attune_retrieval import manifest
 from attune_retrieval.artifact import open_verified
 from attune_retrieval.errors import BadConfig, BadData, StoreUnavailable
@@ -20,6 +30,7 @@ from attune_trainer.evaluate.compare import Candidate
 from attune_trainer.export.artifact import Provenance
 from attune_trainer.hosted.artifact import write_hosted
 from attune_trainer.hosted.stages import model_of
+from attune_trainer.indexing.build import SAMPLE
 from openai_server import Fault, OpenAIServer
 from tiny_bert import sentences, write_jsonl
 
@@ -113,6 +124,37 @@ def test_negatives_are_mined_by_the_apis_vectors_which_training_then_has(
     assert done(make_spec(spec_dataset=dataset)).succeeded
     again = server.embedded[paid:]
     assert not {pair["query"] for pair in pairs} & set(again)
+
+
+def test_an_index_is_filled_with_what_the_evaluation_has_paid_for(
+    make_spec: MakeSpec, done: Done, server: OpenAIServer, tmp_path: Path
+) -> None:
+    version = trained(make_spec, done)
+    assert done(make_spec(Stage.EVALUATE, spec_model=version)).succeeded
+    paid = set(server.embedded)
+    known = [text for _, text in sentences() if text in paid]
+    texts = [*known, *(f"{text} and this is new" for text in known)]
+    rows = [{"id": f"d{n:03}", "title": f"title {n}", "content": text} for n, text in enumerate(texts)]
+    archive = write_jsonl(tmp_path / "archive.jsonl", rows)
+    before = len(server.embedded)
+    filled = done(
+        make_spec(
+            Stage.INDEX,
+            spec_model=version,
+            spec_data=DataSpec(archive=ArchiveSource(uri=str(archive)), min_examples=0),
+            spec_index=IndexWork(
+                index=IndexSpec(store="lancedb", uri=f"file://{tmp_path}/index"), collection="news_1", shards=1
+            ),
+        )
+    )
+    assert filled.succeeded, filled.message
+    assert filled.index is not None
+    assert len(known) > SAMPLE
+    assert filled.index.embedded == len(texts)
+    golden = {entry["text"][:256] for entry in json.loads((Path(version.uri) / "golden.json").read_text())}
+    asked = [text for text in server.embedded[before:] if text in paid and text not in golden]
+    assert len(asked) <= SAMPLE
+    assert {text for text in server.embedded[before:] if text not in paid} == set(texts) - set(known)
 
 
 def test_query_side_adapters_share_the_space_of_their_documents_and_are_measured_each_for_itself(

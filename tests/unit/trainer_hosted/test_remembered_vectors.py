@@ -43,6 +43,16 @@ def test_what_is_new_is_asked_for_alone(server: OpenAIServer, tmp_path: Path) ->
     assert np.allclose(found, server.vectors(TEXTS), atol=1e-6)
 
 
+def test_what_goes_into_a_collection_is_not_kept_a_second_time(server: OpenAIServer, tmp_path: Path) -> None:
+    memory(server, tmp_path).embed(TEXTS[:30])
+    filling = memory(server, tmp_path)
+    filling.keeps = False
+    before = sorted(path.name for path in (tmp_path / "store").rglob("*.npy"))
+    assert np.allclose(filling.embed(TEXTS), server.vectors(TEXTS), atol=1e-6)
+    assert (filling.asked, server.embedded[30:]) == (10, TEXTS[30:])
+    assert sorted(path.name for path in (tmp_path / "store").rglob("*.npy")) == before
+
+
 def test_another_model_or_other_dimensions_are_other_vectors(server: OpenAIServer, tmp_path: Path) -> None:
     memory(server, tmp_path).embed(TEXTS)
     assert memory(server, tmp_path, dimensions=16).embed(TEXTS).shape == (40, 16)

@@ -20,6 +20,7 @@ from attune.contract.metrics import Interval
 from attune_retrieval.encoding import Encoder
 from attune_trainer.evaluate.bootstrap import interval
 from attune_trainer.evaluate.comparison import JUDGED, Beyond, Comparison
+from attune_trainer.evaluate.judged_before import JudgedBefore, Scores
 
 if TYPE_CHECKING:
     from attune_trainer.evaluate.judge import Judge
@@ -37,8 +38,6 @@ FEWEST_PAIRS = 10
 """Queries that both contenders need a score of, for an interval."""
 PASSAGES = 5
 
-Scores = dict[str, list[float]]
-"""Of one answer: up to REPEATS values of each metric."""
 Case = tuple[int, tuple[str, ...]]
 """A query by its position, and the documents that the answer is made from."""
 
@@ -56,6 +55,8 @@ class Sitting:
     """Called now and then; may raise."""
     advance: Callable[[float], None] = lambda _: None
     seconds: float = SECONDS
+    before: JudgedBefore | None = None
+    """What an earlier try of the same evaluation has paid for; None: nothing is kept."""
 
 
 @dataclass
@@ -63,6 +64,7 @@ class _Found:
     """What came of it."""
 
     scores: dict[Case, Scores] = field(default_factory=dict)
+    """Up to REPEATS values of each metric."""
     problems: list[str] = field(default_factory=list)
     given_up: str | None = None
     calls: int = 0
@@ -122,9 +124,8 @@ async def _all(cases: Sequence[Case], compared: Comparison, sitting: Sitting) ->
     async def one(case: Case) -> None:
         async with gate:
             if found.given_up is None:
-                await _one(
-                    judge, (queries[case[0]], [texts[d] for d in case[1]]), found.scores.setdefault(case, {}), found
-                )
+                question = (queries[case[0]], [texts[d] for d in case[1]])
+                await _once(judge, question, found.scores.setdefault(case, {}), found, sitting)
                 in_a_row[0] = 0 if found.scores[case] else in_a_row[0] + 1
                 if in_a_row[0] >= GIVE_UP and not any(found.scores.values()):
                     found.given_up = found.problems[-1]
@@ -147,6 +148,22 @@ async def _all(cases: Sequence[Case], compared: Comparison, sitting: Sitting) ->
         await judge.close()
         found.calls, found.tokens = judge.spent.calls, judge.spent.tokens
     return found
+
+
+async def _once(judge: "Judge", asked: tuple[str, list[str]], scores: Scores, found: _Found, sitting: Sitting) -> None:
+    """As `_one`, unless an earlier try has judged it; kept for a later one where nothing is missing."""
+    before, passages = sitting.before, asked[1]
+    if before is None or not passages:
+        await _one(judge, asked, scores, found)
+        return
+    known = await asyncio.to_thread(before.find, *asked)
+    if known is not None:
+        scores.update(known)
+        return
+    await _one(judge, asked, scores, found)
+    wanted = [name for name in JUDGED if name != "relevance" or sitting.encoder]
+    if all(len(scores.get(name, ())) == REPEATS for name in wanted):
+        await asyncio.to_thread(before.keep, *asked, scores)
 
 
 async def _one(judge: "Judge", asked: tuple[str, list[str]], scores: Scores, found: _Found) -> None:

@@ -1,6 +1,7 @@
-"""What prepare, train and evaluate do for provider openai. Called by `stages`, where the configuration names an API."""
+"""What prepare, train, evaluate and index do for provider openai. Called by `stages`, where the configuration names an API."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,18 @@ def with_memory(work: Work, candidate: "Candidate") -> "Candidate":
     if isinstance(candidate.encoder, HostedEncoder):
         candidate.encoder.embed = _memory(work, candidate.encoder.model).embed
     return candidate
+
+
+def filling(work: Work, encoder: Encoder) -> Encoder:
+    """The encoder that fills an index: the API is asked for no text whose vector another stage has paid for, and nothing new is kept.
+
+    One with weights is given back as it is; the given one is left as it is, and asks the API itself.
+    """
+    if not isinstance(encoder, HostedEncoder):
+        return encoder
+    same = copy(encoder)
+    same.embed = remembered(encoder.model, work.layout, work.scratch, work.termination.check, keeps=False).embed
+    return same
 
 
 def base_encoder(work: Work, training: OpenAITraining) -> Encoder:

@@ -36,6 +36,8 @@ class Remembered:
     folder: str
     scratch: Path
     check: Callable[[], None] = lambda: None
+    keeps: bool = True
+    """Whether new answers are kept, too; not where they go into a collection, or a corpus would be kept twice."""
     tokens: int = 0
     """That the API counted, so far."""
     asked: int = 0
@@ -50,26 +52,34 @@ class Remembered:
             self._read_new()  # another reader of this stage may have asked meanwhile
         missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in self._places}
         due = list(missing.items())
+        new: dict[bytes, Floats] = {}
         for start in range(0, len(due), PART_TEXTS):
             self.check()
             part = due[start : start + PART_TEXTS]
-            self._ask(part)
+            vectors = self._ask(part)
+            if self.keeps:
+                self._write(part, vectors)
+            else:
+                new |= {digest: vector for (digest, _), vector in zip(part, vectors, strict=True)}
             if advance:
                 advance(min(1.0, (start + len(part)) / len(due)))
-        rows = [self._row(digest) for digest in digests]
+        rows = [new[digest] if digest in new else self._row(digest) for digest in digests]
         return np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
 
     def told(self) -> str:
         """What it cost, for a sentence."""
         return f"{self.asked:,} texts, {self.tokens:,} tokens by {self.model.base_url}"
 
-    def _ask(self, part: Sequence[tuple[bytes, str]]) -> None:
+    def _ask(self, part: Sequence[tuple[bytes, str]]) -> Floats:
         answer = endpoint.embed(self.model, [text for _, text in part])
         self.tokens += answer.tokens
         self.asked += len(part)
-        made = np.zeros(len(part), dtype=[("digest", f"V{DIGEST_BYTES}"), ("vector", "<f4", answer.vectors.shape[1:])])
+        return answer.vectors
+
+    def _write(self, part: Sequence[tuple[bytes, str]], vectors: Floats) -> None:
+        made = np.zeros(len(part), dtype=[("digest", f"V{DIGEST_BYTES}"), ("vector", "<f4", vectors.shape[1:])])
         made["digest"] = np.array([np.void(digest) for digest, _ in part])
-        made["vector"] = answer.vectors
+        made["vector"] = vectors
         buffer = io.BytesIO()
         np.save(buffer, made, allow_pickle=False)
         name = hashlib.sha256(b"".join(digest for digest, _ in part)).hexdigest()[:24] + ".npy"
@@ -107,10 +117,12 @@ class Remembered:
         return np.asarray(self._parts[name]["vector"][row], dtype=np.float32)
 
 
-def remembered(model: HostedModel, layout: Layout, scratch: Path, check: Callable[[], None]) -> Remembered:
+def remembered(
+    model: HostedModel, layout: Layout, scratch: Path, check: Callable[[], None], *, keeps: bool = True
+) -> Remembered:
     """What is known of this model in the store of a Retriever."""
     name = hashlib.sha256(model.name.encode()).hexdigest()[:16]
-    return Remembered(model, join(layout.home, "api-vectors", name), scratch / "api-vectors" / name, check)
+    return Remembered(model, join(layout.home, "api-vectors", name), scratch / "api-vectors" / name, check, keeps)
 
 
 def digest_of(text: str) -> bytes:

@@ -9,7 +9,7 @@ Memory: one window, whatever the size of the corpus. Called by `stages`.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,8 @@ import numpy as np
 from attune.contract import ArchiveSource, IndexSummary, IndexWork, StageSpec, combine_digests, corpus_digest
 from attune.contract.layout import Layout, join
 from attune_retrieval import store as files
-from attune_retrieval.artifact import Opened, open_verified
+from attune_retrieval.artifact import open_verified
+from attune_retrieval.encoding import Encoder
 from attune_retrieval.index import Collection, Document, Identity, bucket_of, open_store
 from attune_trainer.data.archive import stream_archive
 from attune_trainer.data.records import Tally
@@ -65,8 +66,17 @@ class Plan:
     sample: list[Document]
 
 
-def build_index(spec: StageSpec, scratch: Path, reporter: Reporter, termination: Termination) -> IndexSummary:
-    """Do the stage. BadConfig where the spec lacks something, BadData where archive, model or collection are wrong."""
+def build_index(
+    spec: StageSpec,
+    scratch: Path,
+    reporter: Reporter,
+    termination: Termination,
+    filling: Callable[[Encoder], Encoder] = lambda encoder: encoder,
+) -> IndexSummary:
+    """Do the stage. BadConfig where the spec lacks something, BadData where archive, model or collection are wrong.
+
+    `filling`: the model's encoder to one that gives the same vectors from what it remembers; the sample is always computed anew.
+    """
     work, archive, model = spec.index, spec.data.archive, spec.model
     if work is None or archive is None or model is None:
         raise BadConfig("stage index needs `index`, `data.archive` and `model`; the spec lacks one of them.")
@@ -80,17 +90,18 @@ def build_index(spec: StageSpec, scratch: Path, reporter: Reporter, termination:
     store = open_store(work.index)
     try:
         collection = store.create(work.collection, Identity(space, dimensions, work.index.distance))
-        return _follow(Build(spec, work, archive, scratch, reporter, termination), collection, opened)
+        build = Build(spec, work, archive, scratch, reporter, termination)
+        return _follow(build, collection, opened.encoder, filling(opened.encoder))
     finally:
         store.close()
 
 
-def _follow(build: Build, collection: Collection, opened: Opened) -> IndexSummary:
+def _follow(build: Build, collection: Collection, encoder: Encoder, remembering: Encoder) -> IndexSummary:
     ledger = Ledger(build.scratch)
     try:
         ledger.stored(collection.digests(build.shard, build.shards))
         plan = _read(build, ledger)
-        _embed(build, collection, opened, ledger, plan)
+        _embed(build, collection, remembering, ledger, plan)
         removed = 0
         for ids in ledger.unwanted():
             build.termination.check()
@@ -98,7 +109,7 @@ def _follow(build: Build, collection: Collection, opened: Opened) -> IndexSummar
             removed += len(ids)
     finally:
         ledger.close()
-    _agrees(build, collection, opened, plan)
+    _agrees(build, collection, encoder, plan)
     if _is_last(build):
         collection.finish()
     build.reporter.update(100)
@@ -138,14 +149,14 @@ def _read(build: Build, ledger: Ledger) -> Plan:
     return Plan(documents, due, digest, sample)
 
 
-def _embed(build: Build, collection: Collection, opened: Opened, ledger: Ledger, plan: Plan) -> None:
+def _embed(build: Build, collection: Collection, encoder: Encoder, ledger: Ledger, plan: Plan) -> None:
     done = 0
     for window in _windows(_documents(build, ledger, "second") if plan.due else iter(()), ledger):
         build.termination.check()
         share = len(window) / plan.due * (EMBED_UNTIL - READ_UNTIL)
         start = READ_UNTIL + done / plan.due * (EMBED_UNTIL - READ_UNTIL)
         texts = [document.content for document in window]
-        vectors = opened.encoder.encode(texts, "document", build.reporter.part(start, start + share))
+        vectors = encoder.encode(texts, "document", build.reporter.part(start, start + share))
         with build.termination.defer():
             new = [n for n, document in enumerate(window) if ledger.is_new(document.id)]
             old = sorted(set(range(len(window))) - set(new))
@@ -169,7 +180,7 @@ def _windows(documents: Iterator[Document], ledger: Ledger) -> Iterator[list[Doc
         yield window
 
 
-def _agrees(build: Build, collection: Collection, opened: Opened, plan: Plan) -> None:
+def _agrees(build: Build, collection: Collection, encoder: Encoder, plan: Plan) -> None:
     """Complete means: as many as in the archive, and the vectors are those of this model."""
     count = collection.count(build.shard, build.shards)
     if count != plan.documents:
@@ -181,7 +192,7 @@ def _agrees(build: Build, collection: Collection, opened: Opened, plan: Plan) ->
     if not plan.sample:
         return
     stored = collection.vectors([document.id for document in plan.sample])
-    computed = opened.encoder.encode([document.content for document in plan.sample], "document")
+    computed = encoder.encode([document.content for document in plan.sample], "document")
     for document, vector in zip(plan.sample, computed, strict=True):
         found = stored.get(document.id)
         cosine = 0.0 if found is None else float(found @ vector / max(float(np.linalg.norm(found)), 1e-12))
