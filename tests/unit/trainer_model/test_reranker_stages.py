@@ -304,6 +304,12 @@ def test_examples_are_the_answer_the_mined_and_a_random_one_and_never_an_answer_
     assert examples(pairs, seed=1) == rows
 
 
+def test_the_random_text_is_none_of_the_mined_ones() -> None:
+    for seed in range(20):  # two of the nine that are no answer are mined ones
+        rows = examples([pair(n) for n in range(10)], seed)
+        assert [len({row.text for row in rows if row.group == n}) for n in range(10)] == [4] * 10
+
+
 def test_the_plan_sees_every_row_once_an_epoch_and_similar_lengths_together() -> None:
     rows = [Example("q", "x" * (n % 50), 0.0) for n in range(500)]
     plan = plan_examples(rows, batch_size=16, epochs=2, seed=3)

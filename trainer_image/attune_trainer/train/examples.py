@@ -27,7 +27,7 @@ class Example:
 
 
 def examples(pairs: Sequence[Pair], seed: int) -> list[Example]:
-    """Each pair's answer, its mined negatives, and a random text that is no answer to the same query."""
+    """Each pair's answer, its mined negatives, and a random text that is neither one of them nor an answer to the same query."""
     rng = np.random.default_rng([seed, 3])
     documents = {pair.document: pair.positive for pair in pairs}
     names = sorted(documents)
@@ -39,8 +39,9 @@ def examples(pairs: Sequence[Pair], seed: int) -> list[Example]:
         made.append(Example(pair.query, pair.positive, 1.0, number))
         wrong = zip(pair.negative_documents, pair.negatives, strict=True)
         made += [Example(pair.query, text, 0.0, number) for name, text in wrong if name not in answers[pair.query]]
-        drawn = (names[i] for i in rng.permutation(len(names))[: RANDOM_NEGATIVES + len(answers[pair.query])])
-        others = [name for name in drawn if name not in answers[pair.query]]
+        taken = answers[pair.query] | set(pair.negative_documents)
+        drawn = (names[i] for i in rng.permutation(len(names))[: RANDOM_NEGATIVES + len(taken)])
+        others = [name for name in drawn if name not in taken]
         made += [Example(pair.query, documents[name], 0.0, number) for name in others[:RANDOM_NEGATIVES]]
     return made
 
