@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
@@ -10,9 +11,18 @@ from typing import Any
 import pytest
 import yaml
 
-from attune.contract import EvaluationConfig, GeneralMetrics, Judgements, JudgeSummary, ModelType, TrainingConfig
+from attune.contract import (
+    EvaluationConfig,
+    GeneralMetrics,
+    Judgements,
+    JudgeSummary,
+    ModelType,
+    TrainingConfig,
+    TrainingMetrics,
+)
 from attune.contract.metrics import Interval
 from attune_trainer.evaluate.comparison import Beyond, Comparison, summarised
+from attune_trainer.evaluate.measure import measure_rankings
 from attune_trainer.report import charts, queries, words
 from attune_trainer.report.card import card
 from attune_trainer.report.facts import About, Curve, DataFacts, Report
@@ -214,6 +224,23 @@ def test_wins_and_losses_have_their_places_and_texts() -> None:
     unseen = queries.changes(compared(ranked(0), ranked(1)))
     assert unseen.examples_lost[0].change.rank_after is None
     assert words.move(unseen.examples_lost[0].change, 5) == "1 → not among the first 5"
+
+
+def test_what_a_hybrid_search_finds_and_what_was_chosen_for_it_is_told_on_page_and_card() -> None:
+    found = compared(ranked(3), ranked(4))
+    found = replace(found, hybrid=measure_rankings(ranked(1), found.held_out))
+    training = TrainingMetrics(tuned_share=0.8)
+    told = a_report(found, about=an_about(dense_weight=0.7, training=training))
+    sentence = (
+        "Fused with BM25, as a hybrid search does (vectors count 0.7, words 0.3): nDCG@10 1.000, recall@10 1.000."
+    )
+    for text in (text_of(page(told)), card(told.about, told)):
+        assert sentence in text
+        assert re.search(r"share of the tuned weights, beside the base model's\W+0\.8\b", text)
+        assert re.search(r"share of its vectors in a hybrid search\W+0\.7\b", text)
+    assert "Fused" not in page(a_report())
+    reranker = an_about(type=ModelType.RERANKER, rerank_weight=0.4)
+    assert "| share beside the search that it reranks | 0.4 |" in card(reranker)
 
 
 def test_the_values_can_be_read_again() -> None:

@@ -48,6 +48,10 @@ class About(Contract):
     max_tokens: int
     pooling: str | None = None
     prompts: dict[str, str] = Field(default_factory=dict)
+    dense_weight: float | None = None
+    """Share of its vectors in a hybrid search; BM25 has the rest."""
+    rerank_weight: float | None = None
+    """Of a reranker: its share beside the search whose candidates it orders."""
     config: TrainingConfig | None = None
     libraries: dict[str, str] = Field(default_factory=dict)
     data: DataFacts | None = None

@@ -14,6 +14,7 @@ from attune.contract import ArtifactRef, EvaluationReport, EvaluationSummary, Mo
 from attune.contract.layout import join
 from attune_retrieval import store
 from attune_retrieval.manifest import Manifest
+from attune_retrieval.weighing import fusion_of
 from attune_trainer.evaluate.comparison import Comparison
 from attune_trainer.report import queries
 from attune_trainer.report.card import card
@@ -47,6 +48,8 @@ def about(exported: Exported, name: str, data: DataFacts | None) -> About:
         max_tokens=manifest.max_sequence_length,
         pooling=manifest.pooling,
         prompts=manifest.prompts,
+        dense_weight=fusion_of(manifest).dense_weight if manifest.type is ModelType.EMBEDDING else None,
+        rerank_weight=manifest.rerank_weight,
         config=manifest.config,
         libraries=manifest.libraries,
         data=data,

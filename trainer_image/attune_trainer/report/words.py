@@ -78,6 +78,25 @@ def second_line(report: Report) -> str:
     return f"{told} It is {above} plain word search (BM25 {metrics.bm25.ndcg_at10:.3f})."
 
 
+def fused(report: Report) -> str:
+    """What a hybrid search finds by these vectors and BM25, in one sentence; "" where that was not measured."""
+    found, weight = report.evaluation.metrics.hybrid, report.about.dense_weight
+    if found is None or found.ndcg_at10 is None or weight is None:
+        return ""
+    shares = f"vectors count {weight:.2g}, words {1 - weight:.2g}"
+    return f"Fused with BM25, as a hybrid search does ({shares}): nDCG@10 {found.ndcg_at10:.3f}, recall@10 {found.recall_at10 or 0:.3f}."
+
+
+def kept(about: About) -> dict[str, float]:
+    """What the validation set chose after the training, by what it is called."""
+    told = {
+        "share of the tuned weights, beside the base model's": about.training.tuned_share if about.training else None,
+        "share of its vectors in a hybrid search": about.dense_weight,
+        "share beside the search that it reranks": about.rerank_weight,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
 def before_of(report: Report) -> RetrievalMetrics | None:
     return report.evaluation.metrics.baseline if report.against == "active" else report.evaluation.metrics.base
 
