@@ -23,7 +23,7 @@ test: setup ## every test: unit and convergence, then cluster and e2e (the first
 	@$(PY)/python -m devcluster build
 	@status=0; \
 	$(PY)/pytest tests/unit tests/convergence -n 2 || status=$$?; \
-	$(PY)/pytest tests/cluster tests/e2e -n 2 --dist loadfile || status=$$?; \
+	$(PY)/pytest tests/cluster tests/e2e -n 2 --dist loadfile --no-loadscope-reorder || status=$$?; \
 	exit $$status
 
 test-fast: setup ## unit and convergence tests only (eleven minutes on two cores)

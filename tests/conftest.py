@@ -20,14 +20,30 @@ from devcluster.choose import choose
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 IMAGES = ROOT / "tests" / "support" / "images.yaml"
+LONGEST_FIRST = (
+    "test_promotion_end_to_end",
+    "test_sources_end_to_end",
+    "test_training_end_to_end",
+    "test_ab_test_end_to_end",
+    "test_training_schedules",
+    "test_training_methods_end_to_end",
+    "test_kill_operator",
+    "test_cli_end_to_end",
+    "test_rollback_without_api_server",
+    "test_rest_schema",
+)
+"""Files that take minutes. A worker takes whole files (`--dist loadfile`): were one of these begun last, the others would wait for it."""
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests below cluster/ and e2e/ carry the marker of their folder."""
+    """Tests below cluster/ and e2e/ carry the marker of their folder; after the random order is made, the longest files come first."""
     for item in items:
         layer = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         if layer in {"cluster", "e2e"}:
             item.add_marker(layer)
+    turns = {name: turn for turn, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: turns.get(item.path.stem, len(turns)))
 
 
 @pytest.fixture(autouse=True)
