@@ -114,7 +114,8 @@ def test_a_reranker_learns_in_bf16_as_in_float32(
     in_float32 = trained[1].model
     assert in_bf16 is not None
     assert in_float32 is not None
-    assert in_bf16.training.loss == pytest.approx(in_float32.training.loss, rel=0.1)
+    # Both are next to nothing, of 0.7 at the start: what is left of them differs by a few ten thousandths.
+    assert in_bf16.training.loss == pytest.approx(in_float32.training.loss, rel=0.1, abs=0.002)
     assert in_bf16.training.validation_ndcg_at10 == pytest.approx(in_float32.training.validation_ndcg_at10, abs=0.1)
 
 
