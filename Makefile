@@ -18,7 +18,7 @@ demo: setup ## from `kubectl apply` to a staged model on this machine (ARCHIVE=f
 	@$(PY)/python -m demo
 
 # Both halves run, whatever the first one says; the exit status is that of the last one that failed.
-# loadfile: the world that the tests of a file share is made once. loadgroup does not group with pytest 9.2 (pytest-xdist #1386).
+# loadfile: the world that the tests of a file share is made once; tests/conftest.py says which file begins first. loadgroup does not group with pytest 9.2 (pytest-xdist #1386).
 test: setup ## every test: unit and convergence, then cluster and e2e (the first time builds the control plane)
 	@$(PY)/python -m devcluster build
 	@status=0; \

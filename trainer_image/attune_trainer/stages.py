@@ -193,7 +193,7 @@ def _adopt(work: Work) -> Outcome:
 def _index(work: Work) -> Outcome:
     from attune_trainer.indexing.build import build_index
 
-    summary = build_index(work.spec, work.scratch, work.reporter, work.termination, partial(hosted.filling, work))
+    summary = build_index(work.spec, work.scratch, work.reporter, work.termination, partial(hosted.index_encoder, work))
     part = "" if summary.shard is None else f" in shard {summary.shard}"
     return {
         "message": f"{summary.documents:,} documents{part} of {summary.collection}: {summary.embedded:,} embedded, "

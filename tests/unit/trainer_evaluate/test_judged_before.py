@@ -12,15 +12,16 @@ from attune_retrieval import store
 from attune_trainer import stages
 from attune_trainer.errors import Interrupted
 from attune_trainer.evaluate.comparison import Beyond
-from attune_trainer.evaluate.judged_before import JudgedBefore
+from attune_trainer.evaluate.judged_before import Judged, JudgedBefore
 from attune_trainer.evaluate.judging import AT_ONCE, REPEATS, Sitting, judged
 from attune_trainer.stage_work import judgements_uri
 from compared import EqualVectors, compared, ranked
-from judge_server import JudgeServer
+from judge_server import TOKENS, JudgeServer
 
 A_CASE = 1 + 3 * REPEATS
 """Requests: an answer, and for each repeat two for faithfulness and one for relevance."""
 ALL = 12 * A_CASE
+ONE = Judged(scores={"faithfulness": [1.0]}, calls=7, tokens=70)
 
 
 @pytest.fixture
@@ -57,15 +58,18 @@ def test_a_second_try_asks_nothing_and_says_the_same(server: JudgeServer, before
     assert second.candidate == first.candidate == {"faithfulness": 1.0, "relevance": 1.0}
     assert first.judge is not None
     assert second.judge is not None
-    assert second.judge.faithfulness == first.judge.faithfulness
-    assert second.judge.calls == 0
+    assert second.judge == first.judge
+    assert (second.judge.calls, second.judge.tokens) == (ALL, ALL * TOKENS)
 
 
 def test_after_a_kill_only_what_was_being_asked_is_asked_again(server: JudgeServer, before: JudgedBefore) -> None:
     with pytest.raises(Interrupted):
         evaluated(server, before, stop_at=ALL // 2)
     assert len(server.asked) < ALL
-    assert evaluated(server, before).candidate == {"faithfulness": 1.0, "relevance": 1.0}
+    found = evaluated(server, before)
+    assert found.candidate == {"faithfulness": 1.0, "relevance": 1.0}
+    assert found.judge is not None
+    assert found.judge.calls == ALL
     assert ALL <= len(server.asked) <= ALL + AT_ONCE * A_CASE
 
 
@@ -91,13 +95,23 @@ def test_another_judge_is_asked_itself(server: JudgeServer, before: JudgedBefore
 
 
 def test_another_text_is_another_question(before: JudgedBefore) -> None:
-    before.keep("who?", ["a text"], {"faithfulness": [1.0]})
-    assert before.find("who?", ["a text"]) == {"faithfulness": [1.0]}
+    before.keep("who?", ["a text"], ONE)
+    assert before.find("who?", ["a text"]) == ONE
     assert before.find("who?", ["another text"]) is None
     assert before.find("what?", ["a text"]) is None
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[1]", '{"faithfulness": "high"}', '{"faithfulness": [NaN]}'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "",
+        "{",
+        "[1]",
+        '{"scores": {"faithfulness": "high"}, "calls": 1, "tokens": 1}',
+        '{"scores": {"faithfulness": [NaN]}, "calls": 1, "tokens": 1}',
+        '{"scores": {"faithfulness": [1.0]}, "calls": -1, "tokens": 1}',
+    ],
+)
 def test_a_damaged_file_is_no_judgement(server: JudgeServer, before: JudgedBefore, damage: str) -> None:
     evaluated(server, before)
     (name, *_) = store.list_names(before.folder)
@@ -117,7 +131,7 @@ def test_they_go_once_the_evaluation_has_its_result(tmp_path: Path) -> None:
         model=ArtifactRef(name="v1", uri=str(tmp_path / "v1")),
     )
     kept = JudgedBefore(judgements_uri(spec), spec.digest())
-    kept.keep("who?", ["a text"], {"faithfulness": [1.0]})
+    kept.keep("who?", ["a text"], ONE)
     stages.tidy(spec)
     assert kept.find("who?", ["a text"]) is None
     assert store.list_names(judgements_uri(spec)) == []

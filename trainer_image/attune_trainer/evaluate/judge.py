@@ -11,6 +11,8 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,14 +61,19 @@ class Spent:
     calls: int = 0
     tokens: int = 0
 
-    async def note(self, response: Any) -> None:
-        """Hook of the HTTP client: retries and unreadable answers cost, too."""
-        self.calls += 1
-        await response.aread()
-        try:
-            self.tokens += int((response.json().get("usage") or {}).get("total_tokens") or 0)
-        except (ValueError, AttributeError, TypeError):
-            return
+
+_within: ContextVar[Spent | None] = ContextVar("_within", default=None)
+
+
+@contextmanager
+def spending() -> Iterator[Spent]:
+    """Counts what this task asks meanwhile, whatever others ask beside it."""
+    spent = Spent()
+    before = _within.set(spent)
+    try:
+        yield spent
+    finally:
+        _within.reset(before)
 
 
 class Judge:
@@ -80,7 +87,7 @@ class Judge:
             api_key=os.environ.get(KEY_VARIABLE) or "none",
             max_retries=ATTEMPTS - 1,
             timeout=SECONDS,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [self.spent.note]}),
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._note]}),
         )
         # One more try where an answer cannot be read; repeats of ours are what makes the score steady, so strictness is 1.
         asked = llm_factory(source.model, client=self._client, max_retries=1, max_tokens=MOST_TOKENS)
@@ -92,6 +99,17 @@ class Judge:
 
     async def close(self) -> None:
         await self._client.close()
+
+    async def _note(self, response: Any) -> None:
+        """Hook of the HTTP client: retries and unreadable answers cost, too."""
+        await response.aread()
+        try:
+            tokens = int((response.json().get("usage") or {}).get("total_tokens") or 0)
+        except (ValueError, AttributeError, TypeError):
+            tokens = 0
+        for spent in filter(None, (self.spent, _within.get())):
+            spent.calls += 1
+            spent.tokens += tokens
 
     async def answer(self, query: str, passages: Sequence[str]) -> str | None:
         """An answer from the passages; None where they give none. Raises Unreadable or Away."""

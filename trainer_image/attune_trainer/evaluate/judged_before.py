@@ -10,16 +10,22 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic import FiniteFloat, NonNegativeInt, ValidationError
 
+from attune.contract import Contract
 from attune.contract.layout import join
 from attune_retrieval import store
 from attune_trainer.errors import BadData
 
 log = logging.getLogger(__name__)
-Scores = dict[str, list[float]]
-"""Of one answer: values of each metric."""
-_FORM = TypeAdapter(dict[str, list[FiniteFloat]])
+
+
+class Judged(Contract):
+    """One answer, judged: values of each metric, and what they cost."""
+
+    scores: dict[str, list[FiniteFloat]]
+    calls: NonNegativeInt
+    tokens: NonNegativeInt
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +35,20 @@ class JudgedBefore:
     folder: str
     identity: str
 
-    def find(self, query: str, passages: Sequence[str]) -> Scores | None:
+    def find(self, query: str, passages: Sequence[str]) -> Judged | None:
         """The judgements of this answer; None where there are none, or none that can be read. Raises StoreUnavailable."""
         place = self._place(query, passages)
         try:
-            return _FORM.validate_json(store.read_bytes(place), strict=True)
+            return Judged.model_validate_json(store.read_bytes(place), strict=True)
         except BadData:
             return None  # not there
         except ValidationError as error:
             log.warning("%s holds no judgements (%s); the judge is asked again", place, error.errors()[0]["msg"])
             return None
 
-    def keep(self, query: str, passages: Sequence[str], scores: Scores) -> None:
+    def keep(self, query: str, passages: Sequence[str], judged: Judged) -> None:
         """Returns once they are in the store. Raises StoreUnavailable."""
-        store.write_text(self._place(query, passages), json.dumps(scores))
+        store.write_text(self._place(query, passages), judged.to_json())
 
     def _place(self, query: str, passages: Sequence[str]) -> str:
         asked = json.dumps([self.identity, query, list(passages)])

@@ -20,7 +20,7 @@ from attune.contract.metrics import Interval
 from attune_retrieval.encoding import Encoder
 from attune_trainer.evaluate.bootstrap import interval
 from attune_trainer.evaluate.comparison import JUDGED, Beyond, Comparison
-from attune_trainer.evaluate.judged_before import JudgedBefore, Scores
+from attune_trainer.evaluate.judged_before import Judged, JudgedBefore
 
 if TYPE_CHECKING:
     from attune_trainer.evaluate.judge import Judge
@@ -38,6 +38,8 @@ FEWEST_PAIRS = 10
 """Queries that both contenders need a score of, for an interval."""
 PASSAGES = 5
 
+Scores = dict[str, list[float]]
+"""Of one answer: up to REPEATS values of each metric."""
 Case = tuple[int, tuple[str, ...]]
 """A query by its position, and the documents that the answer is made from."""
 
@@ -64,11 +66,11 @@ class _Found:
     """What came of it."""
 
     scores: dict[Case, Scores] = field(default_factory=dict)
-    """Up to REPEATS values of each metric."""
     problems: list[str] = field(default_factory=list)
     given_up: str | None = None
     calls: int = 0
     tokens: int = 0
+    """What it cost, earlier tries included."""
 
 
 def judged(compared: Comparison, sitting: Sitting) -> Beyond:
@@ -125,7 +127,7 @@ async def _all(cases: Sequence[Case], compared: Comparison, sitting: Sitting) ->
         async with gate:
             if found.given_up is None:
                 question = (queries[case[0]], [texts[d] for d in case[1]])
-                await _once(judge, question, found.scores.setdefault(case, {}), found, sitting)
+                await _judge_once(judge, question, found.scores.setdefault(case, {}), found, sitting)
                 in_a_row[0] = 0 if found.scores[case] else in_a_row[0] + 1
                 if in_a_row[0] >= GIVE_UP and not any(found.scores.values()):
                     found.given_up = found.problems[-1]
@@ -146,27 +148,34 @@ async def _all(cases: Sequence[Case], compared: Comparison, sitting: Sitting) ->
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
         await judge.close()
-        found.calls, found.tokens = judge.spent.calls, judge.spent.tokens
+        found.calls, found.tokens = found.calls + judge.spent.calls, found.tokens + judge.spent.tokens
     return found
 
 
-async def _once(judge: "Judge", asked: tuple[str, list[str]], scores: Scores, found: _Found, sitting: Sitting) -> None:
-    """As `_one`, unless an earlier try has judged it; kept for a later one where nothing is missing."""
+async def _judge_once(
+    judge: "Judge", asked: tuple[str, list[str]], scores: Scores, found: _Found, sitting: Sitting
+) -> None:
+    """As `_judge`, unless an earlier try has judged it; kept for a later one where nothing is missing."""
+    from attune_trainer.evaluate.judge import spending
+
     before, passages = sitting.before, asked[1]
     if before is None or not passages:
-        await _one(judge, asked, scores, found)
+        await _judge(judge, asked, scores, found)
         return
     known = await asyncio.to_thread(before.find, *asked)
     if known is not None:
-        scores.update(known)
+        scores.update(known.scores)
+        found.calls, found.tokens = found.calls + known.calls, found.tokens + known.tokens
         return
-    await _one(judge, asked, scores, found)
+    with spending() as spent:
+        await _judge(judge, asked, scores, found)
     wanted = [name for name in JUDGED if name != "relevance" or sitting.encoder]
     if all(len(scores.get(name, ())) == REPEATS for name in wanted):
-        await asyncio.to_thread(before.keep, *asked, scores)
+        made = Judged(scores=scores, calls=spent.calls, tokens=spent.tokens)
+        await asyncio.to_thread(before.keep, *asked, made)
 
 
-async def _one(judge: "Judge", asked: tuple[str, list[str]], scores: Scores, found: _Found) -> None:
+async def _judge(judge: "Judge", asked: tuple[str, list[str]], scores: Scores, found: _Found) -> None:
     """One answer, judged REPEATS times; whatever has no score is missing from `scores`."""
     from attune_trainer.evaluate.judge import Away, Unreadable
 

@@ -56,7 +56,7 @@ def with_memory(work: Work, candidate: "Candidate") -> "Candidate":
     return candidate
 
 
-def filling(work: Work, encoder: Encoder) -> Encoder:
+def index_encoder(work: Work, encoder: Encoder) -> Encoder:
     """The encoder that fills an index: the API is asked for no text whose vector another stage has paid for, and nothing new is kept.
 
     One with weights is given back as it is; the given one is left as it is, and asks the API itself.

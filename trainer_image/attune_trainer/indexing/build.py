@@ -71,11 +71,11 @@ def build_index(
     scratch: Path,
     reporter: Reporter,
     termination: Termination,
-    filling: Callable[[Encoder], Encoder] = lambda encoder: encoder,
+    remembering: Callable[[Encoder], Encoder] = lambda encoder: encoder,
 ) -> IndexSummary:
     """Do the stage. BadConfig where the spec lacks something, BadData where archive, model or collection are wrong.
 
-    `filling`: the model's encoder to one that gives the same vectors from what it remembers; the sample is always computed anew.
+    `remembering`: the model's encoder to one that gives the same vectors from what it remembers; the sample is always computed anew.
     """
     work, archive, model = spec.index, spec.data.archive, spec.model
     if work is None or archive is None or model is None:
@@ -91,12 +91,12 @@ def build_index(
     try:
         collection = store.create(work.collection, Identity(space, dimensions, work.index.distance))
         build = Build(spec, work, archive, scratch, reporter, termination)
-        return _follow(build, collection, opened.encoder, filling(opened.encoder))
+        return _follow(build, collection, opened.encoder, remembering(opened.encoder))
     finally:
         store.close()
 
 
-def _follow(build: Build, collection: Collection, encoder: Encoder, remembering: Encoder) -> IndexSummary:
+def _follow(build: Build, collection: Collection, anew: Encoder, remembering: Encoder) -> IndexSummary:
     ledger = Ledger(build.scratch)
     try:
         ledger.stored(collection.digests(build.shard, build.shards))
@@ -109,7 +109,7 @@ def _follow(build: Build, collection: Collection, encoder: Encoder, remembering:
             removed += len(ids)
     finally:
         ledger.close()
-    _agrees(build, collection, encoder, plan)
+    _agrees(build, collection, anew, plan)
     if _is_last(build):
         collection.finish()
     build.reporter.update(100)

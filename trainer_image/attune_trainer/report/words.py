@@ -81,14 +81,14 @@ def second_line(report: Report) -> str:
 def fused(report: Report) -> str:
     """What a hybrid search finds by these vectors and BM25, in one sentence; "" where that was not measured."""
     found, weight = report.evaluation.metrics.hybrid, report.about.dense_weight
-    if found is None or found.ndcg_at10 is None or weight is None:
+    if found is None or found.ndcg_at10 is None or found.recall_at10 is None or weight is None:
         return ""
-    shares = f"vectors count {weight:.2g}, words {1 - weight:.2g}"
-    return f"Fused with BM25, as a hybrid search does ({shares}): nDCG@10 {found.ndcg_at10:.3f}, recall@10 {found.recall_at10 or 0:.3f}."
+    counted = f"vectors count {weight:.2g}, words {1 - weight:.2g}"
+    return f"Fused with BM25, as a hybrid search does ({counted}): nDCG@10 {found.ndcg_at10:.3f}, recall@10 {found.recall_at10:.3f}."
 
 
-def kept(about: About) -> dict[str, float]:
-    """What the validation set chose after the training, by what it is called."""
+def shares(about: About) -> dict[str, float]:
+    """What counts how much in it and beside it, by what that is called: as the validation set wants it, else the defaults."""
     told = {
         "share of the tuned weights, beside the base model's": about.training.tuned_share if about.training else None,
         "share of its vectors in a hybrid search": about.dense_weight,
