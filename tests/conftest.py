@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from devcluster import Cluster
 from devcluster.choose import choose
@@ -33,6 +34,9 @@ LONGEST_FIRST = (
     "test_rest_schema",
 )
 """Files that take minutes. A worker takes whole files (`--dist loadfile`): were one of these begun last, the others would wait for it."""
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")  # how long an example takes is the machine's affair: no test is timed
 
 
 @pytest.hookimpl(trylast=True)

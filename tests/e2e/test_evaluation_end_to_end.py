@@ -12,6 +12,7 @@ import yaml
 
 from devcluster import Cluster
 from judge_server import JudgeServer
+from page_layout import layout_faults
 from serving_world import API, World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
@@ -94,6 +95,7 @@ def test_a_version_has_judged_metrics_a_report_and_a_card(world: World, judge: J
     page = file_of(world, report["page"])
     assert page.parent.parts[-1] == "evaluate"
     assert "18 of 18 judgements" in page.read_text()
+    assert layout_faults(page) == []
     values = json.loads((page.parent / "report.json").read_text())
     assert values["evaluation"]["metrics"]["ndcgAt10"] == metrics["ndcgAt10"]
     assert values["about"]["data"]["bySource"] == status["dataset"]["bySource"]

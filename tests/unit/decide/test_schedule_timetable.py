@@ -204,7 +204,7 @@ def windows(draw: st.DrawFn) -> tuple[str, datetime]:
 
 
 @given(schedules(), windows())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_times_of_any_schedule_are_those_that_a_search_of_every_minute_finds(
     fields: Fields, window: tuple[str, datetime]
 ) -> None:
@@ -223,7 +223,7 @@ def test_the_times_of_any_schedule_are_those_that_a_search_of_every_minute_finds
 
 
 @given(schedules(), windows(), st.integers(0, 3 * 24 * 60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_newest_time_that_has_come_is_the_last_of_them(
     fields: Fields, window: tuple[str, datetime], minutes: int
 ) -> None:
@@ -238,7 +238,7 @@ def test_the_newest_time_that_has_come_is_the_last_of_them(
 @given(
     schedules(), windows(), st.lists(st.integers(1, 900), min_size=1, max_size=40), st.sampled_from([None, 60, 7200])
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whenever_one_looks_each_time_is_due_at_most_once_and_none_is_lost_that_the_deadline_allows(
     fields: Fields, window: tuple[str, datetime], pauses: list[int], deadline: int | None
 ) -> None:

@@ -118,7 +118,7 @@ def test_two_years_with_outages_and_kills_lose_no_time_that_may_be_late_and_repe
     st.integers(0, 10_000),
     st.sampled_from([0, 100, 5000]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_schedules_and_outages_around_a_change_of_clocks_make_each_run_once_and_in_order(
     zone: str, preparation: str, training: str, pauses: list[tuple[int, int]], seed: int, wanted: int
 ) -> None:

@@ -78,7 +78,7 @@ def test_a_look_without_new_queries_does_not_cost_alpha() -> None:
 
 
 @given(st.floats(0, 8), st.integers(1, 20))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_p_is_the_level_whose_boundary_the_difference_just_reaches(z: float, taken: int) -> None:
     looks = equally(taken, of=20)
     p = repeated_p_value(z, looks)

@@ -44,7 +44,7 @@ def padded(batch: list[Tokens]) -> int:
 
 
 @given(st.lists(st.lists(st.integers(1, 300), min_size=1, max_size=12), min_size=1, max_size=12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_text_is_answered_once_in_the_order_of_its_request(requests: list[list[int]]) -> None:
     echo = Echo()
     limits = BatchLimits(max_tokens=512, max_texts=8)

@@ -160,7 +160,7 @@ class World:
             self.counts += counted(ledger, self.now, frozenset(self.replicas) - {name}, settling=2.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 1_000_000))
 def test_whatever_is_lost_or_killed_nothing_counts_twice(seed: int) -> None:
     world = World(random.Random(seed))

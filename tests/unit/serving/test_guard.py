@@ -247,7 +247,7 @@ class Traffic:
         assert len(self.breaker.last) <= WINDOW
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(MOVES)
 def test_whatever_happens_an_open_version_is_asked_by_trials_only_one_at_a_time_and_again_for_good_once_it_answers(
     moves: list[tuple[str, int]],

@@ -48,7 +48,7 @@ def test_one_hour_keeps_the_smallest_hashes_of_all_its_queries_in_whatever_order
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 1)), max_size=600), st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_sketch_of_two_replicas_is_the_smallest_of_both_sketches(seen: list[tuple[int, int]], more: int) -> None:
     replicas, together = (Traffic(NOON), Traffic(NOON)), Traffic(NOON)
     for unit, replica in [*seen, *((unit, n % 2) for n, unit in enumerate(units(200 * more)))]:

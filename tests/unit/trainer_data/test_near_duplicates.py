@@ -58,7 +58,7 @@ def test_texts_shorter_than_a_shingle_are_compared_too():
     assert [d.id for d in distinct(short, Tally()).documents] == ["1", "3"]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.text("ab ", min_size=1, max_size=12), max_size=12))
 def test_every_id_leads_to_a_kept_document_and_no_two_kept_ones_are_near(texts):
     given_documents = [Document(str(n), "", text) for n, text in enumerate(texts)]

@@ -20,7 +20,7 @@ def brute(queries: np.ndarray, documents: np.ndarray, k: int) -> np.ndarray:
 
 
 @given(st.integers(1, 40), st.integers(1, 90), st.integers(1, 12), st.integers(0, 10_000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_blocks_find_what_the_full_matrix_finds_whatever_ties(queries, documents, k, seed):
     rng = np.random.default_rng(seed)
     # whole numbers: many equal scores, and no rounding

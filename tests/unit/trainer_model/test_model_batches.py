@@ -23,7 +23,7 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows, st.integers(2, 8))
 def test_no_two_rows_of_a_batch_contradict_each_other(pairs: list[Pair], size: int) -> None:
     for batch in plan_batches(pairs, batch_size=size, epochs=2, seed=1).batches:
@@ -35,7 +35,7 @@ def test_no_two_rows_of_a_batch_contradict_each_other(pairs: list[Pair], size: i
         assert not set(positives) & {name for pair in chosen for name in pair.negative_documents}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows, st.integers(2, 8))
 def test_every_row_is_seen_once_an_epoch(pairs: list[Pair], size: int) -> None:
     plan = plan_batches(pairs, batch_size=size, epochs=3, seed=1)
