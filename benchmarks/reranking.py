@@ -4,7 +4,8 @@ Run by hand: `python -m benchmarks.reranking BASE_MODEL FIRST_STAGE --data DATA`
 graded.topics.jsonl (Bitcoin Optech); FIRST_STAGE is the artifact of an embedding version, as benchmarks/quality.py leaves it in
 build/quality/optech/models/attune. Trained on what was published before 2023, as a TrainingJob of type reranker would, by whole
 lists; the topics are those of the newsletter's index, with two grades. Both stages go over articles without titles. The reranker
-counts beside the first stage as much as its manifest says, as it does in a search.
+counts beside the first stage as much as its manifest says, as it does in a search. The same once more with the best 50 of a hybrid
+search, as `/v1/search` does it.
 """
 
 import json
@@ -19,11 +20,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from attune.contract import ArchiveSource, ArtifactRef, DataSpec, ModelType, OwnerRef, Stage, StageSpec, TrainingConfig
 from attune_retrieval.artifact import open_verified
-from attune_retrieval.weighing import rerank_weight_of
+from attune_retrieval.weighing import fusion_of, rerank_weight_of
 from attune_trainer.evaluate.bootstrap import verdict
 from attune_trainer.evaluate.heldout import HeldOut, read
-from attune_trainer.evaluate.measure import Measured, intervals
-from attune_trainer.evaluate.reranking import Rerankers, compare_rerankers
+from attune_trainer.evaluate.measure import Measured, intervals, measure_rankings
+from attune_trainer.evaluate.reranking import Rerankers, compare_rerankers, hybrid_search, reordered
 from benchmarks.machine import machine
 from benchmarks.quality import RESAMPLES, Corpus, kept, optech, stage
 
@@ -69,27 +70,35 @@ def train(make: Any, work: Path) -> dict[str, Any]:
 
 
 def compared(work: Path, first: Path, held_out: HeldOut) -> dict[str, Any]:
+    """The first stage's order against the reranker's: of the vectors' best, and of the hybrid search's."""
     from attune.contract import EvaluationConfig
 
-    reranker = open_verified(work / "model", None)
-    weight = rerank_weight_of(reranker.manifest)
-    contenders = Rerankers(reranker.reranker, None, open_verified(first, None).encoder, candidate_weight=weight)
+    reranker, stage_before = open_verified(work / "model", None), open_verified(first, None)
+    weight, dense = rerank_weight_of(reranker.manifest), fusion_of(stage_before.manifest).dense_weight
+    contenders = Rerankers(reranker.reranker, None, stage_before.encoder, candidate_weight=weight)
     found = compare_rerankers(contenders, held_out, EvaluationConfig(), seed=0, report=lambda *_: lambda _: None)
-
-    def numbers(one: Measured) -> dict[str, Any]:
-        return one.metrics().model_dump(by_alias=True, exclude_none=True)
-
-    bounds = intervals(found.candidate, found.base, held_out, resamples=RESAMPLES, seed=0)["ndcgAt10"]
-    gain = found.candidate.per_query["ndcg_at10"] - found.base.per_query["ndcg_at10"]
+    fused = hybrid_search(stage_before.encoder, dense, held_out, lambda _: None)
+    plain = measure_rankings([[held_out.documents[p] for p in one.positions] for one in fused], held_out)
+    better = measure_rankings(reordered(reranker.reranker, weight, fused, held_out, lambda _: None), held_out)
     return {
         "bm25": numbers(found.bm25),
         "firstStage": numbers(found.base),
         "reranked": numbers(found.candidate),
-        "gain": round(float(gain.mean()), 4),
-        "interval": bounds.model_dump(),
-        "verdict": verdict(bounds),
+        **gain(found.candidate, found.base, held_out),
+        "hybrid": {"firstStage": numbers(plain), "reranked": numbers(better), **gain(better, plain, held_out)},
         "weightBesideTheFirstStage": weight,
+        "weightOfVectorsInTheHybridSearch": dense,
     }
+
+
+def numbers(one: Measured) -> dict[str, Any]:
+    return one.metrics().model_dump(by_alias=True, exclude_none=True)
+
+
+def gain(better: Measured, plain: Measured, held_out: HeldOut) -> dict[str, Any]:
+    bounds = intervals(better, plain, held_out, resamples=RESAMPLES, seed=0)["ndcgAt10"]
+    by_query = better.per_query["ndcg_at10"] - plain.per_query["ndcg_at10"]
+    return {"gain": round(float(by_query.mean()), 4), "interval": bounds.model_dump(), "verdict": verdict(bounds)}
 
 
 def main(  # noqa: PLR0913  what can be tried by hand

@@ -25,13 +25,13 @@ class Made:
         return ArtifactRef(name=self.name, uri=str(self.folder), digest=self.digest)
 
 
-def tiny_artifact(folder: Path, name: str, *, seed: int = 0) -> Made:
-    """An exported tiny BERT; another seed is another embedding space."""
+def tiny_artifact(folder: Path, name: str, *, seed: int = 0, dense_weight: float | None = None) -> Made:
+    """An exported tiny BERT; another seed is another embedding space. `dense_weight`: its vectors' share in a hybrid search."""
     from attune_trainer import base_model
     from attune_trainer.export import artifact
 
     model = base_model.load_model(build_tiny_model(folder / f"base-{name}", seed=seed))
-    provenance = artifact.Provenance(source="import", base_model=f"tiny-{seed}")
+    provenance = artifact.Provenance(source="import", base_model=f"tiny-{seed}", dense_weight=dense_weight)
     written = artifact.write(model, folder / name, provenance)
     manifest = written.manifest
     assert manifest.embedding_space is not None

@@ -10,7 +10,7 @@ from attune.contract import Stage, StageSpec, TrainingMetrics
 from attune_retrieval.encoding import OnnxEncoder
 from attune_retrieval.hosted import HostedEncoder
 from attune_retrieval.reranking import OnnxReranker
-from attune_retrieval.weighing import ALONE, rerank_weight_of
+from attune_retrieval.weighing import ALONE, fusion_of, rerank_weight_of
 from attune_trainer import base_model, cross_encoder
 from attune_trainer.errors import BadConfig
 from attune_trainer.snapshots import local_snapshot
@@ -29,6 +29,7 @@ from attune_trainer.stage_work import (
 if TYPE_CHECKING:
     from attune_trainer.export.artifact import Provenance, Written
     from attune_trainer.train.reranker import TrainedReranker
+    from attune_trainer.train.search_weights import Search
 
 Encode = Callable[[Sequence[str]], Any]
 
@@ -90,7 +91,7 @@ def _train(work: Work) -> Outcome:
 
 
 def _weighed(work: Work, trained: "TrainedReranker", snapshot: Path) -> TrainingMetrics:
-    """With the share that the reranker has beside the first stage."""
+    """With the share that the reranker has beside the search."""
     from attune_trainer.train.pairs import read_pairs
     from attune_trainer.train.search_weights import rerank_weight
     from attune_trainer.train.validation import validation_set
@@ -99,11 +100,21 @@ def _weighed(work: Work, trained: "TrainedReranker", snapshot: Path) -> Training
     validation, training = (read_pairs(snapshot / name) for name in ("validation.jsonl", "train.jsonl"))
     weight = rerank_weight(
         partial(cross_encoder.scores, trained.model),
-        opened(spec.first_stage, work.scratch / "first").encoder if spec.first_stage else None,
+        _search(work),
         validation_set(validation, training, spec.config.seed),
         work.termination.check,
     )
     return trained.metrics.model_copy(update={"rerank_weight": weight})
+
+
+def _search(work: Work) -> "Search":
+    """As serving searches: the active version's vectors and words, in its shares; where there is none, by words alone."""
+    from attune_trainer.evaluate.reranking import hybrid_search
+    from attune_trainer.train.search_weights import RERANKED_DEPTH
+
+    first = opened(work.spec.first_stage, work.scratch / "first") if work.spec.first_stage else None
+    encoder, weight = (first.encoder, fusion_of(first.manifest).dense_weight) if first else (None, 0.0)
+    return lambda asked: hybrid_search(encoder, weight, asked, lambda _: work.termination.check(), depth=RERANKED_DEPTH)
 
 
 def _import(work: Work) -> Outcome:

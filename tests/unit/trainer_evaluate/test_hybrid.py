@@ -11,6 +11,7 @@ from attune_trainer.data.bm25 import Bm25
 from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.evaluate.hybrid import BothRankings, Candidates, rankings
 from attune_trainer.evaluate.measure import measure_with_words
+from attune_trainer.evaluate.reranking import hybrid_search
 from attune_trainer.train.search_weights import DENSE_WEIGHTS, best_weight, mean_ndcg
 
 COUNT, QUERIES, SIZE = 60, 40, 32
@@ -112,3 +113,18 @@ def test_both_are_measured_with_every_text_encoded_once() -> None:
     assert dense.metrics().ndcg_at10 == 1.0
     assert (hybrid.metrics().ndcg_at10 or 1.0) < 0.9
     assert sorted(encoder.encoded) == sorted([*known.texts, *known.queries.values()])
+
+
+@pytest.mark.parametrize("share", [0.2, 0.9])
+def test_candidates_for_a_reranker_are_those_that_the_fused_search_finds(share: float) -> None:
+    known = held_out(words_tell=False)
+    by_hand = rankings(found(known, vectors_tell=True).candidates(), known, share, 7)
+    candidates = hybrid_search(Known(known), share, known, lambda _: None, depth=7)
+    assert [[NAMES[p] for p in one.positions] for one in candidates] == by_hand
+    assert all(list(one.scores) == sorted(one.scores, reverse=True) for one in candidates)
+
+
+def test_without_an_active_version_words_alone_find_the_candidates() -> None:
+    known = held_out(words_tell=True)
+    candidates = hybrid_search(None, 0.5, known, lambda _: None, depth=7)
+    assert [NAMES[one.positions[0]] for one in candidates] == list(NAMES[:QUERIES])

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from attune_retrieval.weighing import blended
 from attune_trainer.evaluate.heldout import HeldOut
-from attune_trainer.train.search_weights import RERANK_WEIGHTS, Scored, best_weight, mean_ndcg, rerank_weight
+from attune_trainer.evaluate.reranking import Candidates, hybrid_search
+from attune_trainer.train.search_weights import (
+    RERANK_WEIGHTS,
+    RERANKED_DEPTH,
+    Scored,
+    best_weight,
+    careful_weight,
+    ndcg_of,
+    rerank_weight,
+)
 
 COUNT = 60
 SET = HeldOut(
@@ -20,6 +29,12 @@ SET = HeldOut(
     {f"q{n:02}": f"text word{n}" for n in range(COUNT)},
     {f"q{n:02}": {f"d{n:02}": 1} for n in range(COUNT)},
 )
+
+
+def by_words(asked: HeldOut) -> list[Candidates]:
+    return hybrid_search(None, 0.0, asked, lambda _: None, depth=RERANKED_DEPTH)
+
+
 Numbers = st.lists(st.floats(-50, 50, allow_nan=False), min_size=2, max_size=30, unique=True)
 
 
@@ -64,12 +79,22 @@ def test_the_best_weight_wins_and_of_those_as_good_the_one_nearest_to_a_half() -
 
 @pytest.mark.parametrize(
     ("search_tells", "reranker_tells", "low", "high"),
-    [(True, False, 0.1, 0.4), (False, True, 0.6, 1.0), (True, True, 0.5, 0.5)],
+    [(True, False, 0.1, 0.4), (False, True, 0.6, 1.0), (True, True, 0.1, 0.1)],
 )
 def test_who_is_right_gets_the_weight(search_tells: bool, reranker_tells: bool, low: float, high: float) -> None:
     found = scored(search_tells=search_tells, reranker_tells=reranker_tells)
-    weight = best_weight({w: mean_ndcg([one.ranked(w) for one in found], SET) for w in RERANK_WEIGHTS})
+    weight = careful_weight({w: ndcg_of([one.ranked(w) for one in found], SET) for w in RERANK_WEIGHTS})
     assert low <= weight <= high
+
+
+def test_a_reranker_has_no_more_weight_than_the_validation_set_tells_from_chance() -> None:
+    """Paired: 0.6 is better than 0.3 on most queries by a little, or on few queries by much."""
+    weak = np.linspace(0.2, 0.8, 100)
+    better_on_most = weak + np.where(np.arange(100) % 4, 0.02, 0.0)
+    better_on_few = weak + np.where(np.arange(100) == 0, 0.5, np.where(np.arange(100) == 1, -0.2, 0.0))
+    assert careful_weight({0.3: weak, 0.6: better_on_most, 0.9: weak - 0.1}) == 0.6
+    assert careful_weight({0.3: weak, 0.6: better_on_few, 0.9: weak - 0.1}) == 0.3
+    assert careful_weight({0.3: weak, 0.6: weak}) == 0.3
 
 
 def test_it_is_found_on_the_candidates_of_the_search_itself() -> None:
@@ -80,7 +105,7 @@ def test_it_is_found_on_the_candidates_of_the_search_itself() -> None:
         asked.extend(pairs)  # type: ignore[arg-type]
         return [0.1 if query.split()[1] in text else 0.9 for query, text in pairs]  # type: ignore[attr-defined]
 
-    weight = rerank_weight(wrong, None, SET, lambda: None)
+    weight = rerank_weight(wrong, by_words, SET, lambda: None)
     assert weight is not None
     assert weight <= 0.5
     assert {query for query, _ in asked} == set(SET.queries.values())
@@ -89,8 +114,8 @@ def test_it_is_found_on_the_candidates_of_the_search_itself() -> None:
 
 def test_too_few_queries_tell_nothing() -> None:
     few = HeldOut(SET.documents, SET.texts, dict(list(SET.queries.items())[:49]), SET.grades)
-    assert rerank_weight(lambda pairs: [0.5] * len(pairs), None, few, lambda: None) is None
-    assert rerank_weight(lambda pairs: [0.5] * len(pairs), None, None, lambda: None) is None
+    assert rerank_weight(lambda pairs: [0.5] * len(pairs), by_words, few, lambda: None) is None
+    assert rerank_weight(lambda pairs: [0.5] * len(pairs), by_words, None, lambda: None) is None
 
 
 def test_a_stop_is_heard_between_two_queries() -> None:
@@ -105,4 +130,4 @@ def test_a_stop_is_heard_between_two_queries() -> None:
             raise Stop
 
     with pytest.raises(Stop):
-        rerank_weight(lambda pairs: [0.5] * len(pairs), None, SET, check)
+        rerank_weight(lambda pairs: [0.5] * len(pairs), by_words, SET, check)

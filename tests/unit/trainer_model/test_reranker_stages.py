@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -168,10 +169,10 @@ def test_it_is_compared_with_the_active_reranker(
     assert evaluation.metrics.ndcg_at10 > evaluation.metrics.baseline.ndcg_at10  # type: ignore[operator]
 
 
-def _embedding(folder: Path) -> ArtifactRef:
+def _embedding(folder: Path, dense_weight: float | None = None) -> ArtifactRef:
     from artifacts import tiny_artifact
 
-    return tiny_artifact(folder, "emb-v1").reference
+    return tiny_artifact(folder, "emb-v1", dense_weight=dense_weight).reference
 
 
 def test_an_import_exports_scores_that_the_reader_reproduces(tmp_path: Path, cross: Path) -> None:
@@ -357,12 +358,18 @@ def test_the_loss_of_lists_is_the_mean_cross_entropy_of_each_answer_among_its_ow
 def test_the_artifact_says_how_much_it_counts_beside_the_search_and_the_evaluation_heeds_it(
     tmp_path: Path, cross: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from attune_trainer.evaluate import reranking
     from attune_trainer.train import search_weights
 
+    searched = Mock(wraps=reranking.hybrid_search)
+    monkeypatch.setattr(reranking, "hybrid_search", searched)
     monkeypatch.setattr(search_weights, "FEWEST", 12)  # as many as the snapshot has
     monkeypatch.setattr(search_weights, "RERANK_WEIGHTS", (0.01,))
-    first = _embedding(tmp_path / "first")
+    first = _embedding(tmp_path / "first", dense_weight=0.3)
     result = done(make_spec(tmp_path, cross, Stage.TRAIN, spec_first_stage=first)).result
+    (encoder, share, *_), _ = searched.call_args
+    assert encoder is not None
+    assert share == 0.3, "weighed beside the search that will be served"
     assert result.model is not None, result.message
     assert result.model.training is not None
     opened = open_verified(Path(result.model.uri), result.model.digest)

@@ -28,8 +28,13 @@ class Candidates:
 
     def ranked(self, weight: float, k: int) -> NDArray[np.int64]:
         """Positions of the k best, best first; `weight`: share of the dense score. Without a word in common: by vectors."""
+        return self.best(weight, k)[0]
+
+    def best(self, weight: float, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The same, with their fused scores."""
         scores = weighted_z_scores(self.dense, self.words, weight) if self.words.any() else self.dense
-        return self.positions[np.argsort(-scores, kind="stable")[:k]]
+        order = np.argsort(-scores, kind="stable")[:k]
+        return self.positions[order], scores[order]
 
 
 class BothRankings:

@@ -17,6 +17,7 @@ from attune_trainer.data.bm25 import Bm25
 from attune_trainer.evaluate.compare import Advance, Parts, measure_bm25
 from attune_trainer.evaluate.comparison import Comparison
 from attune_trainer.evaluate.heldout import HeldOut
+from attune_trainer.evaluate.hybrid import BothRankings
 from attune_trainer.evaluate.measure import Measured, intervals, measure_rankings
 from attune_trainer.evaluate.ranking import TopK
 
@@ -51,7 +52,7 @@ def compare_rerankers(
     plain = measure_rankings([[held_out.documents[p] for p in row.positions] for row in found], held_out, k=config.k)
 
     def reranked(reranker: OnnxReranker, weight: float, advance: Advance) -> Measured:
-        return measure_rankings(_reranked(reranker, weight, found, held_out, advance), held_out, k=config.k)
+        return measure_rankings(reordered(reranker, weight, found, held_out, advance), held_out, k=config.k)
 
     candidate = reranked(contenders.candidate, contenders.candidate_weight, report(40, 70))
     active = reranked(contenders.active, contenders.active_weight, report(70, 98)) if contenders.active else None
@@ -76,10 +77,25 @@ def first_stage(
     return [Candidates(tuple(row.tolist()), tuple(row_scores.tolist())) for row, row_scores in found]
 
 
-def _reranked(
+def hybrid_search(
+    encoder: Encoder | None, dense_weight: float, held_out: HeldOut, advance: Advance, *, depth: int = DEPTH
+) -> list[Candidates]:
+    """Each query's candidates as a search finds them, at most `depth`, with their fused scores; `dense_weight`: the vectors' share.
+
+    Without an encoder those that BM25 finds.
+    """
+    if encoder is None:
+        return first_stage(None, held_out, advance, depth=depth)
+    both = BothRankings(encoder.encode(list(held_out.queries.values()), "query"), held_out)
+    both.add(encoder.encode(held_out.texts, "document", advance), 0)
+    best = [one.best(dense_weight, depth) for one in both.candidates()]
+    return [Candidates(tuple(positions.tolist()), tuple(scores.tolist())) for positions, scores in best]
+
+
+def reordered(
     reranker: OnnxReranker, weight: float, found: Sequence[Candidates], held_out: HeldOut, advance: Advance
 ) -> list[list[str]]:
-    """Document ids of every query, best first."""
+    """Document ids of every query, best first; `weight`: how much the reranker counts beside the scores of the candidates."""
     queries = held_out.queries.values()
     pairs = [(query, held_out.texts[p]) for query, row in zip(queries, found, strict=True) for p in row.positions]
     scores = reranker.score(pairs, advance)
