@@ -5,7 +5,7 @@ graded.topics.jsonl (Bitcoin Optech); FIRST_STAGE is the artifact of an embeddin
 build/quality/optech/models/attune. Trained on what was published before 2023, as a TrainingJob of type reranker would, by whole
 lists; the topics are those of the newsletter's index, with two grades. Both stages go over articles without titles. The reranker
 counts beside the first stage as much as its manifest says, as it does in a search. The same once more with the best 50 of a hybrid
-search, as `/v1/search` does it.
+search, as `/v1/search` does it; there also what other weights would have given.
 """
 
 import json
@@ -24,7 +24,8 @@ from attune_retrieval.weighing import fusion_of, rerank_weight_of
 from attune_trainer.evaluate.bootstrap import verdict
 from attune_trainer.evaluate.heldout import HeldOut, read
 from attune_trainer.evaluate.measure import Measured, intervals, measure_rankings
-from attune_trainer.evaluate.reranking import Rerankers, compare_rerankers, hybrid_search, reordered
+from attune_trainer.evaluate.reranking import Rerankers, compare_rerankers, hybrid_search
+from attune_trainer.train.search_weights import RERANK_WEIGHTS, mean_ndcg, scored
 from benchmarks.machine import machine
 from benchmarks.quality import RESAMPLES, Corpus, kept, optech, stage
 
@@ -78,14 +79,22 @@ def compared(work: Path, first: Path, held_out: HeldOut) -> dict[str, Any]:
     contenders = Rerankers(reranker.reranker, None, stage_before.encoder, candidate_weight=weight)
     found = compare_rerankers(contenders, held_out, EvaluationConfig(), seed=0, report=lambda *_: lambda _: None)
     fused = hybrid_search(stage_before.encoder, dense, held_out, lambda _: None)
-    plain = measure_rankings([[held_out.documents[p] for p in one.positions] for one in fused], held_out)
-    better = measure_rankings(reordered(reranker.reranker, weight, fused, held_out, lambda _: None), held_out)
+    scores = scored(fused, held_out, reranker.reranker.score, lambda: None)
+    plain = measure_rankings([list(one.names) for one in scores], held_out)
+    better = measure_rankings([one.ranked(weight) for one in scores], held_out)
     return {
         "bm25": numbers(found.bm25),
         "firstStage": numbers(found.base),
         "reranked": numbers(found.candidate),
         **gain(found.candidate, found.base, held_out),
-        "hybrid": {"firstStage": numbers(plain), "reranked": numbers(better), **gain(better, plain, held_out)},
+        "hybrid": {
+            "firstStage": numbers(plain),
+            "reranked": numbers(better),
+            **gain(better, plain, held_out),
+            "ndcgAt10ByWeight": {
+                w: round(mean_ndcg([one.ranked(w) for one in scores], held_out), 5) for w in RERANK_WEIGHTS
+            },
+        },
         "weightBesideTheFirstStage": weight,
         "weightOfVectorsInTheHybridSearch": dense,
     }

@@ -22,15 +22,18 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 IMAGES = ROOT / "tests" / "support" / "images.yaml"
 LONGEST_FIRST = (
-    "test_promotion_end_to_end",
     "test_sources_end_to_end",
     "test_training_end_to_end",
+    "test_promotion_end_to_end",
     "test_ab_test_end_to_end",
     "test_training_schedules",
+    "test_rollback_end_to_end",
+    "test_rollback_without_api_server",
+    "test_openai_end_to_end",
     "test_training_methods_end_to_end",
     "test_kill_operator",
+    "test_evaluation_end_to_end",
     "test_cli_end_to_end",
-    "test_rollback_without_api_server",
     "test_rest_schema",
 )
 """Files that take minutes. A worker takes whole files (`--dist loadfile`): were one of these begun last, the others would wait for it."""

@@ -58,7 +58,7 @@ def test_near_certainty_still_differs() -> None:
     assert np.isfinite(blended([0.1, 0.2], [0.0, 1.0], 0.5)).all()
 
 
-def scored(*, search_tells: bool, reranker_tells: bool) -> list[Scored]:
+def candidates(*, search_tells: bool, reranker_tells: bool) -> list[Scored]:
     """20 candidates a query; who tells gives the right one the best score, else chance decides."""
     rng = np.random.default_rng(5)
     made = []
@@ -82,7 +82,7 @@ def test_the_best_weight_wins_and_of_those_as_good_the_one_nearest_to_a_half() -
     [(True, False, 0.1, 0.4), (False, True, 0.6, 1.0), (True, True, 0.1, 0.1)],
 )
 def test_who_is_right_gets_the_weight(search_tells: bool, reranker_tells: bool, low: float, high: float) -> None:
-    found = scored(search_tells=search_tells, reranker_tells=reranker_tells)
+    found = candidates(search_tells=search_tells, reranker_tells=reranker_tells)
     weight = careful_weight({w: ndcg_of([one.ranked(w) for one in found], SET) for w in RERANK_WEIGHTS})
     assert low <= weight <= high
 

@@ -52,7 +52,7 @@ def compare_rerankers(
     plain = measure_rankings([[held_out.documents[p] for p in row.positions] for row in found], held_out, k=config.k)
 
     def reranked(reranker: OnnxReranker, weight: float, advance: Advance) -> Measured:
-        return measure_rankings(reordered(reranker, weight, found, held_out, advance), held_out, k=config.k)
+        return measure_rankings(_reranked(reranker, weight, found, held_out, advance), held_out, k=config.k)
 
     candidate = reranked(contenders.candidate, contenders.candidate_weight, report(40, 70))
     active = reranked(contenders.active, contenders.active_weight, report(70, 98)) if contenders.active else None
@@ -92,7 +92,7 @@ def hybrid_search(
     return [Candidates(tuple(positions.tolist()), tuple(scores.tolist())) for positions, scores in best]
 
 
-def reordered(
+def _reranked(
     reranker: OnnxReranker, weight: float, found: Sequence[Candidates], held_out: HeldOut, advance: Advance
 ) -> list[list[str]]:
     """Document ids of every query, best first; `weight`: how much the reranker counts beside the scores of the candidates."""

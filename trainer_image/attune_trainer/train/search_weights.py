@@ -5,7 +5,7 @@ for all would take from one what the other gains. Of a reranker: its relevance b
 candidates. A version carries its share in its manifest.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,7 +28,7 @@ FEWEST = 50
 WORTH = 0.001
 """Of weights whose nDCG@10 is as close as this the one nearest to an even half is kept."""
 
-Relevance = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
+Relevance = Callable[[Sequence[tuple[str, str]]], Iterable[float]]
 """(query, text) pairs to relevance in 0..1."""
 Search = Callable[[HeldOut], Sequence[Candidates]]
 """What a search finds, one a query: at most RERANKED_DEPTH candidates are of use."""
@@ -91,11 +91,8 @@ def rerank_weight(
     if held_out is None or len(held_out.queries) < FEWEST:
         return None
     asked = replace(held_out, queries=dict(list(held_out.queries.items())[:RERANKED_QUERIES]))
-    scored = []
-    for text, candidates in zip(asked.queries.values(), search(asked), strict=True):
-        check()
-        scored.append(_scored(text, candidates, asked, relevance))
-    return careful_weight({w: ndcg_of([one.ranked(w) for one in scored], asked) for w in RERANK_WEIGHTS})
+    rows = scored(search(asked), asked, relevance, check)
+    return careful_weight({w: ndcg_of([one.ranked(w) for one in rows], asked) for w in RERANK_WEIGHTS})
 
 
 def mean_ndcg(ranked: Sequence[Sequence[str]], held_out: HeldOut) -> float:
@@ -109,6 +106,13 @@ def ndcg_of(ranked: Sequence[Sequence[str]], held_out: HeldOut) -> NDArray[np.fl
     return np.array([ndcg(row, judged) for row, judged in zip(ranked, grades, strict=True)])
 
 
-def _scored(text: str, found: Candidates, asked: HeldOut, relevance: Relevance) -> Scored:
-    given = relevance([(text, asked.texts[p]) for p in found.positions]) if found.positions else []
-    return Scored(tuple(asked.documents[p] for p in found.positions), found.scores, tuple(map(float, given)))
+def scored(
+    found: Sequence[Candidates], asked: HeldOut, relevance: Relevance, check: Callable[[], None]
+) -> list[Scored]:
+    """Each query's candidates with both scores; `check` is heard between two queries."""
+    rows = []
+    for text, one in zip(asked.queries.values(), found, strict=True):
+        check()
+        given: Iterable[float] = relevance([(text, asked.texts[p]) for p in one.positions]) if one.positions else ()
+        rows.append(Scored(tuple(asked.documents[p] for p in one.positions), one.scores, tuple(map(float, given))))
+    return rows
