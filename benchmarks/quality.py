@@ -42,6 +42,7 @@ from attune_trainer.evaluate.bootstrap import verdict
 from attune_trainer.evaluate.by_hand import open_encoder
 from attune_trainer.evaluate.compare import measure_bm25
 from attune_trainer.evaluate.heldout import HeldOut, read, read_snapshot
+from attune_trainer.evaluate.hybrid import ByWords
 from attune_trainer.evaluate.measure import Measured, intervals, measure_encoder, measure_with_words
 from attune_trainer.running import run
 from attune_trainer.signals import Termination
@@ -248,7 +249,7 @@ def measured(bench: Bench, name: str, held_out: HeldOut) -> Measured:
         if name in HYBRID:
             weight = manifest.read(bench.folder("attune")).dense_weight if name == "attuneHybrid" else None
             share = DEFAULT.dense_weight if weight is None else weight
-            _, found = measure_with_words(encoder_of(bench, HYBRID[name]), held_out, share)
+            found = measure_with_words(encoder_of(bench, HYBRID[name]), held_out, ByWords.over(held_out), share).hybrid
         else:
             found = measure_encoder(encoder_of(bench, name), held_out)
         return {metric: values.tolist() for metric, values in found.per_query.items()}

@@ -78,7 +78,9 @@ def _general(work: Work, contenders: Contenders) -> GeneralMetrics:
     chosen = general.opened(spec.evaluation.general, spec.config.seed, work.scratch / "general")
     asked = contenders.on(chosen.held_out, k=spec.evaluation.k, report=_within(work, 60, 75))
     options = {"resamples": spec.evaluation.resamples, "seed": spec.config.seed}
-    found = general.compared(chosen, asked.candidate, asked.base, asked.active, **options)
+    found = general.compared(
+        chosen, asked.candidate.alone, asked.base.alone, asked.active.alone if asked.active else None, **options
+    )
     return found.model_copy(update={"interval": rounded(found.interval)})
 
 

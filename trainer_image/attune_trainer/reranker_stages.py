@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attune.contract import Stage, StageSpec, TrainingMetrics
-from attune_retrieval.encoding import OnnxEncoder
+from attune_retrieval.encoding import Encoder, OnnxEncoder
 from attune_retrieval.hosted import HostedEncoder
 from attune_retrieval.reranking import OnnxReranker
 from attune_retrieval.weighing import ALONE, fusion_of, rerank_weight_of
@@ -112,9 +112,15 @@ def _search(work: Work) -> "Search":
     from attune_trainer.evaluate.reranking import hybrid_search
     from attune_trainer.train.search_weights import RERANKED_DEPTH
 
-    first = opened(work.spec.first_stage, work.scratch / "first") if work.spec.first_stage else None
-    encoder, weight = (first.encoder, fusion_of(first.manifest).dense_weight) if first else (None, 0.0)
+    encoder, weight = _first_stage(work)
     return lambda asked: hybrid_search(encoder, weight, asked, lambda _: work.termination.check(), depth=RERANKED_DEPTH)
+
+
+def _first_stage(work: Work) -> tuple[Encoder | None, float]:
+    """What finds the candidates, and the share of its vectors in its hybrid search; (None, 0.0): words alone find them."""
+    reference = work.spec.first_stage
+    first = opened(reference, work.scratch / "first") if reference else None
+    return (first.encoder, fusion_of(first.manifest).dense_weight) if first else (None, 0.0)
 
 
 def _import(work: Work) -> Outcome:
@@ -153,12 +159,14 @@ def _evaluate(work: Work) -> Outcome:
     active = spec.active
     candidate = open_verified(fetched(target, work.scratch / "candidate"), target.digest)
     before = open_verified(fetched(active, work.scratch / "active"), active.digest) if active else None
+    encoder, dense_weight = _first_stage(work)
     contenders = Rerankers(
         candidate=candidate.reranker,
         active=before.reranker if before else None,
         candidate_weight=rerank_weight_of(candidate.manifest),
         active_weight=rerank_weight_of(before.manifest) if before else ALONE,
-        first_stage=opened(spec.first_stage, work.scratch / "first").encoder if spec.first_stage else None,
+        first_stage=encoder,
+        dense_weight=dense_weight,
     )
     outcome = evaluating.reranker(work, contenders, snapshot)
     found_by = spec.first_stage.name if spec.first_stage else "BM25"

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from attune.contract.base import Contract
 
+HYBRID_INTERVAL = "hybridNdcgAt10"
+"""Name among `intervals` of the difference in hybrid searches."""
+
 Unit = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -81,14 +84,19 @@ class EvaluationMetrics(RetrievalMetrics):
     )
     verdict: str | None = Field(None, description="better, notWorse or worse than the active version, by the interval.")
     intervals: dict[str, Interval] | None = Field(
-        None, description="95% intervals of the difference to the active version, by metric."
+        None,
+        description="95% intervals of the difference to the active version (else to base), by metric; hybridNdcgAt10: in hybrid searches.",
     )
     baseline: RetrievalMetrics | None = Field(None, description="The same metrics of the active version.")
     base: RetrievalMetrics | None = Field(None, description="The same metrics of the untouched base model.")
     bm25: RetrievalMetrics | None = Field(None, description="The same metrics of BM25, as a sanity line.")
     hybrid: RetrievalMetrics | None = Field(
         None,
-        description="The same metrics of its vectors fused with BM25, as a hybrid search does; absent for rerankers.",
+        description="The same in a hybrid search: its vectors fused with BM25; of a reranker, that search's best 50 as it orders them.",
+    )
+    hybrid_baseline: RetrievalMetrics | None = Field(
+        None,
+        description="The same with the active version instead (else base; of a reranker without an active one: as they were found).",
     )
     judge: JudgeSummary | None = Field(None, description="What the judge was asked; absent without a judge.")
     general: GeneralMetrics | None = Field(

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from attune.contract import EvaluationSummary
+from attune.contract import EvaluationMetrics, EvaluationSummary
+from attune.contract.metrics import HYBRID_INTERVAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Candidate:
     evaluation: EvaluationSummary
     eval_threshold: float
     max_general_drop: float = 1.0
+    serves_hybrid: bool = True
+    """Whether searches fuse vectors and words: `Retriever.spec.index.hybrid`."""
 
 
 def not_measured(candidate: Candidate) -> Problem | None:
@@ -53,6 +56,15 @@ def worse_than_active(candidate: Candidate) -> Problem | None:
     return Problem("WorseThanActive", f"worse than the active version: {compared(candidate.evaluation)}")
 
 
+def worse_in_hybrid_search(candidate: Candidate) -> Problem | None:
+    """Better by itself and clearly worse in what serves: it must not serve. What may be chance is no reason."""
+    metrics = candidate.evaluation.metrics
+    interval = (metrics.intervals or {}).get(HYBRID_INTERVAL)
+    if not candidate.serves_hybrid or interval is None or interval.high >= 0:
+        return None
+    return Problem("WorseInHybridSearch", f"worse than the active version in the search that serves: {hybrid(metrics)}")
+
+
 def forgot_general(candidate: Candidate) -> Problem | None:
     """More than the limit was lost, and not by chance: the best estimate is compared, the interval must exclude 0."""
     general, limit = candidate.evaluation.metrics.general, candidate.max_general_drop
@@ -71,8 +83,12 @@ GATES: tuple[Callable[[Candidate], Problem | None], ...] = (
     not_measured,
     below_threshold,
     worse_than_active,
+    worse_in_hybrid_search,
     forgot_general,
 )
+
+REASONS = frozenset({"NotMeasured", "BelowThreshold", "WorseThanActive", "WorseInHybridSearch", "ForgotGeneral"})
+"""What the gates call what they refuse."""
 
 
 def first_problem(candidate: Candidate) -> Problem | None:
@@ -81,7 +97,7 @@ def first_problem(candidate: Candidate) -> Problem | None:
 
 
 def compared(evaluation: EvaluationSummary) -> str:
-    """`nDCG@10 0.692 → 0.769 (+11.1%, 95% CI +0.051 to +0.103) on 678 queries`, as far as it was measured."""
+    """`nDCG@10 0.692 (active) → 0.769 (+11.1%, 95% CI +0.051 to +0.103) on 678 queries; hybrid search …`, as far as it was measured."""
     metrics = evaluation.metrics
     if metrics.ndcg_at10 is None:
         return "nDCG@10 was not measured"
@@ -98,4 +114,16 @@ def compared(evaluation: EvaluationSummary) -> str:
         f"nDCG@10 {before.ndcg_at10:.3f} ({against}) → {metrics.ndcg_at10:.3f}"
         + (f" ({detail})" if detail else "")
         + queries
+        + (f"; {fused}" if (fused := hybrid(metrics)) else "")
     )
+
+
+def hybrid(metrics: EvaluationMetrics) -> str:
+    """`hybrid search 0.827 (active) → 0.838 (95% CI +0.003 to +0.019)`; "" where that was not measured."""
+    found, before = metrics.hybrid, metrics.hybrid_baseline
+    if found is None or before is None or found.ndcg_at10 is None or before.ndcg_at10 is None:
+        return ""
+    interval = (metrics.intervals or {}).get(HYBRID_INTERVAL)
+    bounds = f" (95% CI {interval.low:+.3f} to {interval.high:+.3f})" if interval else ""
+    against = "active" if metrics.baseline else "base"
+    return f"hybrid search {before.ndcg_at10:.3f} ({against}) → {found.ndcg_at10:.3f}{bounds}"

@@ -212,7 +212,7 @@ def _staged(seen: SeenModelVersion, status: ModelVersionStatus, now: datetime) -
 def _failed(seen: SeenModelVersion, status: ModelVersionStatus, problem: Problem, now: datetime) -> Decision:
     """Failed for good: the condition of the step that failed carries the reason and the numbers."""
     kind = "Trained" if status.artifact is None else "Evaluated"
-    if problem.reason in {"BelowThreshold", "WorseThanActive", "NotMeasured", "ForgotGeneral"}:
+    if problem.reason in gates.REASONS:
         kind = "Evaluated"
     status = said(status, Said(kind, False, problem.reason, problem.message), seen.version.metadata.generation, now)
     status = status.model_copy(

@@ -177,7 +177,10 @@ def _judge(seen: SeenTrainingJob, step: Step, result: StageResult, now: datetime
         )
     told = gates.compared(evaluation)
     asked = seen.job.spec
-    problem = gates.first_problem(Candidate(evaluation, asked.eval_threshold, asked.evaluation.max_general_drop))
+    serves_hybrid = seen.retriever is None or seen.retriever.spec.index.hybrid
+    problem = gates.first_problem(
+        Candidate(evaluation, asked.eval_threshold, asked.evaluation.max_general_drop, serves_hybrid)
+    )
     status = _status(seen, evaluation=evaluation, attempts=step.attempts)
     status = said(status, Said("Evaluated", True, result.reason, told), seen.job.metadata.generation, now)
     if problem:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from attune.contract import EvaluationMetrics, EvaluationSummary
-from attune.decide.gates import GATES, Candidate, compared, first_problem
+from attune.decide.gates import GATES, REASONS, Candidate, compared, first_problem
 
 
 def candidate(threshold: float = 0.85, **metrics: Any) -> Candidate:
@@ -90,6 +90,33 @@ def test_what_was_not_forgotten_passes(limit: float, mine: float, low: float, hi
     assert first_problem(forgetful(limit, 0.68, mine, low, high)) is None
 
 
+def in_hybrid_search(low: float, high: float, before: float = 0.607, after: float = 0.596, **more: Any) -> Candidate:
+    """Better by itself, on candidates that the vectors alone find."""
+    alone = {"ndcg_at10": 0.559, "base": {"ndcgAt10": 0.532}, "improvement_percent": 5.1}
+    fused = {"hybrid": {"ndcgAt10": after}, "hybrid_baseline": {"ndcgAt10": before}}
+    bounds = {"ndcgAt10": {"low": 0.014, "high": 0.041}, "hybridNdcgAt10": {"low": low, "high": high}}
+    return candidate(**{**alone, **fused, "intervals": bounds, **more})
+
+
+def test_better_alone_and_worse_in_the_search_that_serves_fails_with_the_numbers() -> None:
+    problem = first_problem(in_hybrid_search(-0.02, -0.002))
+    assert problem is not None
+    assert problem.reason == "WorseInHybridSearch"
+    assert problem.message.endswith("hybrid search 0.607 (base) → 0.596 (95% CI -0.020 to -0.002)")
+    beside_active = first_problem(in_hybrid_search(-0.02, -0.002, baseline={"ndcgAt10": 0.54}))
+    assert beside_active is not None
+    assert "hybrid search 0.607 (active) → 0.596" in beside_active.message
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.02, 0.0), (-0.02, 0.001), (0.006, 0.03)])
+def test_what_may_be_chance_in_the_search_that_serves_passes(low: float, high: float) -> None:
+    assert first_problem(in_hybrid_search(low, high)) is None
+
+
+def test_a_retriever_that_searches_by_vectors_alone_does_not_ask_for_the_hybrid_search() -> None:
+    assert first_problem(replace(in_hybrid_search(-0.02, -0.002), serves_hybrid=False)) is None
+
+
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.__name__)
 def test_every_gate_closes_for_some_candidate(gate: Any) -> None:
     bad = [
@@ -97,8 +124,11 @@ def test_every_gate_closes_for_some_candidate(gate: Any) -> None:
         candidate(score=0.1),
         candidate(verdict="worse"),
         forgetful(0.05, 0.68, 0.6, -0.11, -0.05),
+        in_hybrid_search(-0.02, -0.002),
     ]
-    assert any(gate(c) is not None for c in bad)
+    problems = [problem for c in bad if (problem := gate(c)) is not None]
+    assert problems
+    assert {problem.reason for problem in problems} <= REASONS
     assert gate(candidate()) is None
 
 
@@ -106,4 +136,8 @@ def test_compared_says_only_what_was_measured() -> None:
     assert compared(EvaluationSummary(metrics=EvaluationMetrics())) == "nDCG@10 was not measured"
     assert (
         compared(EvaluationSummary(metrics=EvaluationMetrics(ndcg_at10=0.7, queries=3))) == "nDCG@10 0.700 on 3 queries"
+    )
+    assert compared(in_hybrid_search(0.006, 0.03, after=0.625).evaluation) == (
+        "nDCG@10 0.532 (base) → 0.559 (+5.1%, 95% CI +0.014 to +0.041) on 678 queries; "
+        "hybrid search 0.607 (base) → 0.625 (95% CI +0.006 to +0.030)"
     )

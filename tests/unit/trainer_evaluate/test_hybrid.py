@@ -5,41 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attune_retrieval.encoding import Vectors
 from attune_retrieval.index.fusion import weighted_z_scores
 from attune_trainer.data.bm25 import Bm25
 from attune_trainer.evaluate.heldout import HeldOut
-from attune_trainer.evaluate.hybrid import BothRankings, Candidates, rankings
+from attune_trainer.evaluate.hybrid import BothRankings, ByWords, Candidates, rankings
 from attune_trainer.evaluate.measure import measure_with_words
 from attune_trainer.evaluate.reranking import hybrid_search
 from attune_trainer.train.search_weights import DENSE_WEIGHTS, best_weight, mean_ndcg
-
-COUNT, QUERIES, SIZE = 60, 40, 32
-NAMES = tuple(f"d{n:02}" for n in range(COUNT))
-
-
-def unit(values: np.ndarray) -> Vectors:
-    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
-
-
-def held_out(*, words_tell: bool) -> HeldOut:
-    """Query n is answered by document n. Its words are those of its document, or those of the next one."""
-    texts = tuple(f"common w{n} x{n} y{n}" for n in range(COUNT))
-    queries = {f"q{n:02}": f"common w{n if words_tell else n + 1}" for n in range(QUERIES)}
-    return HeldOut(NAMES, texts, queries, {f"q{n:02}": {NAMES[n]: 1} for n in range(QUERIES)})
-
-
-def vectors(*, vectors_tell: bool) -> tuple[Vectors, Vectors]:
-    """Of queries and documents: a query lies near its document, or near the next one."""
-    rng = np.random.default_rng(1)
-    documents = unit(rng.standard_normal((COUNT, SIZE)))
-    shift = 0 if vectors_tell else 1
-    return unit(documents[shift : QUERIES + shift] + 0.1 * rng.standard_normal((QUERIES, SIZE))), documents
+from two_rankings import COUNT, NAMES, QUERIES, Known, held_out, vectors
 
 
 def found(known: HeldOut, *, vectors_tell: bool, block: int = COUNT, depth: int = 100) -> BothRankings:
     queries, documents = vectors(vectors_tell=vectors_tell)
-    search = BothRankings(queries, known, depth)
+    search = BothRankings(queries, ByWords.over(known, depth), depth)
     for start in range(0, COUNT, block):
         search.add(documents[start : start + block], start)
     return search
@@ -91,27 +69,12 @@ def test_a_query_without_a_known_word_is_answered_by_vectors() -> None:
     assert [row[0] for row in ranked] == list(NAMES[:QUERIES])
 
 
-class Known:
-    """An encoder that knows the vectors of the texts by heart."""
-
-    def __init__(self, known: HeldOut) -> None:
-        queries, documents = vectors(vectors_tell=True)
-        self.of = dict(zip(known.queries.values(), queries, strict=True)) | dict(
-            zip(known.texts, documents, strict=True)
-        )
-        self.encoded: list[str] = []
-
-    def encode(self, texts: list[str], role: str, advance: object = None) -> Vectors:
-        self.encoded += texts
-        return np.stack([self.of[text] for text in texts])
-
-
 def test_both_are_measured_with_every_text_encoded_once() -> None:
     known = held_out(words_tell=False)
     encoder = Known(known)
-    dense, hybrid = measure_with_words(encoder, known, 0.2)
-    assert dense.metrics().ndcg_at10 == 1.0
-    assert (hybrid.metrics().ndcg_at10 or 1.0) < 0.9
+    found = measure_with_words(encoder, known, ByWords.over(known), 0.2)
+    assert found.alone.metrics().ndcg_at10 == 1.0
+    assert (found.hybrid.metrics().ndcg_at10 or 1.0) < 0.9
     assert sorted(encoder.encoded) == sorted([*known.texts, *known.queries.values()])
 
 

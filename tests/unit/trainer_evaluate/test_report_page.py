@@ -228,11 +228,14 @@ def test_wins_and_losses_have_their_places_and_texts() -> None:
 
 def test_what_a_hybrid_search_finds_and_what_was_chosen_for_it_is_told_on_page_and_card() -> None:
     found = compared(ranked(3), ranked(4))
-    found = replace(found, hybrid=measure_rankings(ranked(1), found.held_out))
+    bounds = {**found.differences, "hybridNdcgAt10": Interval(low=0.25, high=0.45)}
+    mine, theirs = (measure_rankings(ranked(place), found.held_out) for place in (1, 2))
+    found = replace(found, hybrid=mine, other_hybrid=theirs, differences=bounds)
     training = TrainingMetrics(tuned_share=0.8)
     told = a_report(found, about=an_about(dense_weight=0.7, training=training))
     sentence = (
-        "Fused with BM25, as a hybrid search does (vectors count 0.7, words 0.3): nDCG@10 1.000, recall@10 1.000."
+        "Fused with BM25, as a hybrid search does (vectors count 0.7, words 0.3): nDCG@10 0.631 → 1.000, +0.369 "
+        "(95% interval +0.250 to +0.450), beside emb-v1 (active)."
     )
     for text in (text_of(page(told)), card(told.about, told)):
         assert sentence in text
@@ -240,6 +243,8 @@ def test_what_a_hybrid_search_finds_and_what_was_chosen_for_it_is_told_on_page_a
         assert re.search(r"share of its vectors in a hybrid search\W+0\.7\b", text)
     assert "Fused" not in page(a_report())
     reranker = an_about(type=ModelType.RERANKER, rerank_weight=0.4)
+    ordered = a_report(found, about=reranker, against="firstStage", compared_with="emb-v1")
+    assert "Ordering what a hybrid search finds, as it serves: nDCG@10 0.631 → 1.000, +0.369" in text_of(page(ordered))
     assert "| share beside the search that it reranks | 0.4 |" in card(reranker)
 
 

@@ -7,15 +7,18 @@ from pathlib import Path
 from attune.contract import EvaluationConfig
 from attune_retrieval.artifact import open_verified
 from attune_retrieval.encoding import Encoder
+from attune_retrieval.index.fusion import DEFAULT
 from attune_retrieval.manifest import Manifest
 from attune_retrieval.weighing import fusion_of
 from attune_trainer.data.bm25 import Bm25
 from attune_trainer.evaluate.comparison import Comparison
 from attune_trainer.evaluate.heldout import HeldOut
+from attune_trainer.evaluate.hybrid import ByWords
 from attune_trainer.evaluate.measure import (
     Measured,
+    Searched,
+    hybrid_intervals,
     intervals,
-    measure_encoder,
     measure_rankings,
     measure_with_words,
 )
@@ -38,6 +41,11 @@ class Candidate:
         opened = open_verified(folder, digest)
         return Candidate(opened.encoder, opened.manifest)
 
+    @property
+    def dense_weight(self) -> float:
+        """Share of its vectors in a hybrid search."""
+        return fusion_of(self.manifest).dense_weight
+
     def is_import_of(self, base: str) -> bool:
         """Whether this is the untouched base model itself, so that it need not be measured twice."""
         return self.manifest.source == "import" and self.manifest.base_model == base
@@ -57,12 +65,28 @@ def _weights(manifest: Manifest) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """What was measured on one set; `hybrid`: the candidate's vectors fused with BM25."""
+    """What was measured on one set: by vectors alone, and fused with BM25 in the shares of each version."""
 
-    candidate: Measured
-    active: Measured | None
-    base: Measured
-    hybrid: Measured
+    candidate: Searched
+    active: Searched | None
+    base: Searched
+
+    @property
+    def other(self) -> Searched:
+        """Whom the candidate is compared with."""
+        return self.active or self.base
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """Measures an encoder on one set."""
+
+    held_out: HeldOut
+    words: ByWords
+    k: int
+
+    def __call__(self, encoder: Encoder, dense_weight: float, advance: Advance) -> Searched:
+        return measure_with_words(encoder, self.held_out, self.words, dense_weight, k=self.k, advance=advance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +105,25 @@ class Contenders:
         return known[0].encoder if known else self.base()
 
     def on(self, held_out: HeldOut, *, k: int, report: Parts) -> Measurements:
-        """Candidate, active version and base model on a set; who is the same model is measured once."""
-        weight = fusion_of(self.candidate.manifest).dense_weight
-        candidate, hybrid = measure_with_words(self.candidate.encoder, held_out, weight, k=k, advance=report(5, 40))
-        active = self._active(candidate, held_out, k, report(40, 65))
-        return Measurements(candidate, active, self._base(candidate, active, held_out, k, report(65, 98)), hybrid)
+        """Candidate, active version and base model on a set; who is the same model, with the same share, is measured once."""
+        measure = _Measure(held_out, ByWords.over(held_out), k)
+        candidate = measure(self.candidate.encoder, self.candidate.dense_weight, report(5, 40))
+        active = self._active(candidate, measure, report(40, 65))
+        return Measurements(candidate, active, self._base(candidate, active, measure, report(65, 98)))
 
-    def _active(self, candidate: Measured, held_out: HeldOut, k: int, advance: Advance) -> Measured | None:
+    def _active(self, candidate: Searched, measure: _Measure, advance: Advance) -> Searched | None:
         if self.active is None:
             return None
-        if self.active.same_model(self.candidate):
+        if self.active.same_model(self.candidate) and self.active.dense_weight == self.candidate.dense_weight:
             return candidate
-        return measure_encoder(self.active.encoder, held_out, k=k, advance=advance)
+        return measure(self.active.encoder, self.active.dense_weight, advance)
 
-    def _base(
-        self, candidate: Measured, active: Measured | None, held_out: HeldOut, k: int, advance: Advance
-    ) -> Measured:
+    def _base(self, candidate: Searched, active: Searched | None, measure: _Measure, advance: Advance) -> Searched:
         if self.candidate.is_import_of(self.base_name):
             return candidate
         if active is not None and self.active is not None and self.active.is_import_of(self.base_name):
             return active
-        return measure_encoder(self.base(), held_out, k=k, advance=advance)
+        return measure(self.base(), DEFAULT.dense_weight, advance)
 
 
 def compare(
@@ -110,9 +132,20 @@ def compare(
     """Measure all, compare the candidate with the active version or, where none is active, with the base model."""
     of_bm25 = measure_bm25(held_out, k=config.k)
     found = contenders.on(held_out, k=config.k, report=report)
-    other = found.active or found.base
-    differences = intervals(found.candidate, other, held_out, resamples=config.resamples, seed=seed)
-    return Comparison(held_out, found.candidate, found.active, found.base, of_bm25, differences, found.hybrid)
+    candidate, other = found.candidate, found.other
+    drawn = {"resamples": config.resamples, "seed": seed}
+    differences = intervals(candidate.alone, other.alone, held_out, **drawn)
+    differences |= hybrid_intervals(candidate.hybrid, other.hybrid, held_out, **drawn)
+    return Comparison(
+        held_out,
+        candidate.alone,
+        found.active.alone if found.active else None,
+        found.base.alone,
+        of_bm25,
+        differences,
+        candidate.hybrid,
+        other.hybrid,
+    )
 
 
 def measure_bm25(held_out: HeldOut, *, k: int) -> Measured:

@@ -28,7 +28,9 @@ class Comparison:
     differences: Mapping[str, Interval]
     """Candidate minus `other`, by metric (JSON names)."""
     hybrid: Measured | None = None
-    """The candidate's vectors fused with BM25; None for rerankers."""
+    """The candidate in the hybrid search; None where there is none: of rerankers that nothing but BM25 finds candidates for."""
+    other_hybrid: Measured | None = None
+    """`other` there."""
 
     @property
     def other(self) -> Measured:
@@ -68,6 +70,7 @@ def summarised(compared: Comparison, beyond: Beyond, config: EvaluationConfig) -
         base=compared.base.metrics(),
         bm25=compared.bm25.metrics(),
         hybrid=compared.hybrid.metrics() if compared.hybrid else None,
+        hybrid_baseline=compared.other_hybrid.metrics() if compared.other_hybrid else None,
         judge=beyond.judge,
         general=beyond.general,
     )

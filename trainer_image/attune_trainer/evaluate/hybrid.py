@@ -37,12 +37,24 @@ class Candidates:
         return self.positions[order], scores[order]
 
 
+@dataclass(frozen=True, slots=True)
+class ByWords:
+    """What BM25 finds, the same beside every model: positions in the corpus and scores, (queries x depth), best first."""
+
+    positions: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+    @staticmethod
+    def over(held_out: HeldOut, depth: int = DEPTH) -> "ByWords":
+        return ByWords(*Bm25(held_out.texts).search(list(held_out.queries.values()), depth))
+
+
 class BothRankings:
     """Dense and by words, over blocks of a corpus that never need to be in memory together."""
 
-    def __init__(self, queries: Vectors, held_out: HeldOut, depth: int = DEPTH) -> None:
+    def __init__(self, queries: Vectors, words: ByWords, depth: int = DEPTH) -> None:
         self.dense = TopK(queries, depth)
-        self._words, self._word_scores = Bm25(held_out.texts).search(list(held_out.queries.values()), depth)
+        self._words, self._word_scores = words.positions, words.scores
         self._exact = np.zeros(self._words.shape)
 
     def add(self, block: Vectors, start: int) -> None:

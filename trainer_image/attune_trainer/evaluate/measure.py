@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attune.contract.metrics import Interval, RetrievalMetrics
+from attune.contract.metrics import HYBRID_INTERVAL, Interval, RetrievalMetrics
 from attune_retrieval.encoding import Encoder, Vectors
 from attune_trainer.evaluate.bootstrap import interval
 from attune_trainer.evaluate.heldout import HeldOut
-from attune_trainer.evaluate.hybrid import BothRankings, rankings
+from attune_trainer.evaluate.hybrid import BothRankings, ByWords, rankings
 from attune_trainer.evaluate.ranking import MEASURES, TopK
 
 BLOCK_DOCUMENTS = 4096
@@ -29,6 +29,14 @@ class Measured:
         return RetrievalMetrics(**{name: round(float(values.mean()), 5) for name, values in self.per_query.items()})
 
 
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """The same queries twice: without words (of rerankers: without them among what finds the candidates), and in the hybrid search."""
+
+    alone: Measured
+    hybrid: Measured
+
+
 def measure_encoder(
     encoder: Encoder, held_out: HeldOut, *, k: int = 10, advance: Callable[[float], None] | None = None
 ) -> Measured:
@@ -42,18 +50,19 @@ def measure_encoder(
 def measure_with_words(
     encoder: Encoder,
     held_out: HeldOut,
+    words: ByWords,
     dense_weight: float,
     *,
     k: int = 10,
     advance: Callable[[float], None] | None = None,
-) -> tuple[Measured, Measured]:
+) -> Searched:
     """By vectors alone, and fused with BM25; `dense_weight` is the share of the former. Every document is encoded once."""
-    search = BothRankings(encoder.encode(list(held_out.queries.values()), "query"), held_out)
+    search = BothRankings(encoder.encode(list(held_out.queries.values()), "query"), words)
     for start, vectors in _blocks(encoder, held_out, advance):
         search.add(vectors, start)
     fused = rankings(search.candidates(), held_out, dense_weight, max(k, 10))
     dense = _of_positions(search.dense.positions[:, : max(k, 10)], held_out, k)
-    return dense, measure_rankings(fused, held_out, k=k)
+    return Searched(dense, measure_rankings(fused, held_out, k=k))
 
 
 def _blocks(
@@ -94,6 +103,14 @@ def intervals(
         camel(name): interval(values - other.per_query[name], documents, resamples=resamples, seed=seed)
         for name, values in candidate.per_query.items()
     }
+
+
+def hybrid_intervals(
+    candidate: Measured, other: Measured, held_out: HeldOut, *, resamples: int, seed: int
+) -> dict[str, Interval]:
+    """The one of nDCG@10 in the hybrid search, under its name in the contract's `intervals`."""
+    difference = candidate.per_query["ndcg_at10"] - other.per_query["ndcg_at10"]
+    return {HYBRID_INTERVAL: interval(difference, held_out.clusters(), resamples=resamples, seed=seed)}
 
 
 def camel(name: str) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from attune.contract import GeneralMetrics, Judgements
-from attune.contract.metrics import RetrievalMetrics
+from attune.contract import GeneralMetrics, Judgements, ModelType
+from attune.contract.metrics import HYBRID_INTERVAL, RetrievalMetrics
 from attune_trainer.report.facts import About, QueryChange, Report
 
 METRICS = {
@@ -79,12 +79,19 @@ def second_line(report: Report) -> str:
 
 
 def fused(report: Report) -> str:
-    """What a hybrid search finds by these vectors and BM25, in one sentence; "" where that was not measured."""
-    found, weight = report.evaluation.metrics.hybrid, report.about.dense_weight
-    if found is None or found.ndcg_at10 is None or found.recall_at10 is None or weight is None:
+    """What a hybrid search finds with it, beside the one without it, in one sentence; "" where that was not measured."""
+    metrics, weight = report.evaluation.metrics, report.about.dense_weight
+    found, before = metrics.hybrid, metrics.hybrid_baseline
+    if found is None or before is None or found.ndcg_at10 is None or before.ndcg_at10 is None:
         return ""
-    counted = f"vectors count {weight:.2g}, words {1 - weight:.2g}"
-    return f"Fused with BM25, as a hybrid search does ({counted}): nDCG@10 {found.ndcg_at10:.3f}, recall@10 {found.recall_at10:.3f}."
+    start = "Ordering what a hybrid search finds, as it serves"
+    if report.about.type is ModelType.EMBEDDING:
+        counted = "" if weight is None else f" (vectors count {weight:.2g}, words {1 - weight:.2g})"
+        start = f"Fused with BM25, as a hybrid search does{counted}"
+    interval = (metrics.intervals or {}).get(HYBRID_INTERVAL)
+    bounds = f" (95% interval {interval.low:+.3f} to {interval.high:+.3f})" if interval else ""
+    change = f"{before.ndcg_at10:.3f} → {found.ndcg_at10:.3f}, {found.ndcg_at10 - before.ndcg_at10:+.3f}{bounds}"
+    return f"{start}: nDCG@10 {change}, beside {other(report)}."
 
 
 def shares(about: About) -> dict[str, float]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from attune_retrieval.encoding import Vectors
 from attune_retrieval.weighing import ALONE, blended
 from attune_trainer.evaluate.heldout import HeldOut
-from attune_trainer.evaluate.hybrid import BothRankings, rankings
+from attune_trainer.evaluate.hybrid import BothRankings, ByWords, rankings
 from attune_trainer.evaluate.ranking import ndcg
 from attune_trainer.evaluate.reranking import Candidates
 
@@ -62,7 +62,7 @@ def dense_weight(queries: Vectors, documents: Vectors, held_out: HeldOut) -> flo
     """
     if len(held_out.queries) < FEWEST:
         return None
-    search = BothRankings(queries, held_out)
+    search = BothRankings(queries, ByWords.over(held_out))
     search.add(documents, 0)
     found = search.candidates()
     return best_weight({w: mean_ndcg(rankings(found, held_out, w, 10), held_out) for w in DENSE_WEIGHTS})

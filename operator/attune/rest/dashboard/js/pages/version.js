@@ -95,7 +95,7 @@ function measured(version) {
     ...other("baseline", "Active then"),
     { head: "Difference, 95% interval", wide: true, cell: (name) => difference(found, name, span) },
     ...other("base", "Base model"),
-    ...other("hybrid", "With BM25"),
+    ...other("hybrid", "In hybrid search"),
     ...other("bm25", "BM25 alone"),
   ];
   return [
@@ -103,6 +103,7 @@ function measured(version) {
     facts([
       ["Change of nDCG@10", known(found.improvementPercent) && change(found.improvementPercent)],
       ["Score against evalThreshold", known(found.score) && [number(found.score), found.scoreMetric && h("span", { class: "under" }, ` (${found.scoreMetric})`)]],
+      ["Hybrid search", known(found.hybrid?.ndcgAt10) && known(found.hybridBaseline?.ndcgAt10) && hybrid(found)],
       ["Forgetting", found.general && general(found.general)],
       ["Judge", found.judge && `${found.judge.model}: ${count(found.judge.queries)} queries, ${count(found.judge.calls)} requests`],
     ]),
@@ -122,6 +123,12 @@ function difference(found, name, span) {
 
 function general({ name, ndcgAt10, base, interval: ends }) {
   return `nDCG@10 ${number(base)} (base model) → ${number(ndcgAt10)} on ${name}, 95% interval ${signed(ends.low)} to ${signed(ends.high)}`;
+}
+
+function hybrid({ hybrid: after, hybridBaseline: before, baseline, intervals }) {
+  const ends = intervals?.hybridNdcgAt10;
+  const sure = ends ? `, 95% interval ${signed(ends.low)} to ${signed(ends.high)}` : "";
+  return `nDCG@10 ${number(before.ndcgAt10)} (${baseline ? "active then" : "base"}) → ${number(after.ndcgAt10)}${sure}`;
 }
 
 /** Conditions that say why a metric is absent. */
