@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -275,11 +275,19 @@ async def api_over(server: KubeServer, **given: str) -> AsyncIterator[Api]:
     await transport.close()
 
 
+class _Server(uvicorn.Server):
+    """Signals are those of the process that tests: they are not taken from it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 @asynccontextmanager
 async def listening(api: Api, port: int = 0) -> AsyncIterator[str]:
     """The application behind a real socket; its address."""
     config = uvicorn.Config(api.app, lifespan="off", log_config=None, timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
+    server = _Server(config)
     bound = socket.create_server(("127.0.0.1", port))
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     while not server.started:  # noqa: ASYNC110  uvicorn has no event for it

@@ -1,16 +1,16 @@
 """Train, export, import and evaluate on a tiny BERT: what a pod would do, in this process."""
 
-import importlib
 import json
-import os
 import shutil
-import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import interrupted_export
 from attune.contract import ArtifactRef, ExitCode, ModelType, Progress, Stage, StageResult, StageSpec
 from attune_retrieval import manifest
 from attune_trainer.running import Ended, result_uri, run
@@ -193,47 +193,17 @@ def test_a_snapshot_that_was_changed_is_refused(make_spec: MakeSpec) -> None:
     assert "train.jsonl" in ended.result.message
 
 
-def _raised_while_tracing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exporter turns it into an error of its own."""
-    import torch
-
-    normalize = torch.nn.functional.normalize
-
-    def forward(*args: Any, **more: Any) -> Any:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return normalize(*args, **more)
-
-    monkeypatch.setattr(torch.nn.functional, "normalize", forward)
-
-
-def _raised_while_operators_are_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exporter logs it and goes on."""
-    registration = importlib.import_module("torch.onnx._internal.exporter._registration")
-    made, sent = registration.OnnxDecompMeta, []
-
-    def meta(*args: Any, **more: Any) -> Any:
-        if not sent:
-            sent.append(True)
-            os.kill(os.getpid(), signal.SIGTERM)
-        return made(*args, **more)
-
-    monkeypatch.setattr(registration, "OnnxDecompMeta", meta)
-
-
-@pytest.mark.parametrize("where", [_raised_while_tracing, _raised_while_operators_are_registered])
-def test_sigterm_inside_the_exporter_asks_for_another_attempt(
-    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, where: Callable[[pytest.MonkeyPatch], None]
-) -> None:
+@pytest.mark.parametrize("where", ["tracing", "registering"])
+def test_sigterm_inside_the_exporter_asks_for_another_attempt(make_spec: MakeSpec, tmp_path: Path, where: str) -> None:
+    """In a process of its own, as in a Pod: whatever a signal does to it, the tests after this one live."""
     spec = make_spec(Stage.IMPORT)
-
-    def arm(progress: Progress) -> None:
-        if progress.percent == 92:
-            where(monkeypatch)
-
-    with Termination().installed() as termination:
-        ended = run(spec, termination, arm, interval=0)
-    assert termination.requested
-    assert ended.exit_code is ExitCode.INTERRUPTED, ended.result.message
+    (tmp_path / "spec.json").write_text(spec.to_json())
+    command = [sys.executable, "-X", "faulthandler", interrupted_export.__file__, str(tmp_path / "spec.json"), where]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == ExitCode.INTERRUPTED, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert interrupted_export.SENT in done.stdout
+    told = StageResult.from_json(Path(result_uri(spec)).read_bytes())
+    assert (told.succeeded, told.reason) == (False, "Interrupted"), told.message
     assert not Path(spec.model.uri if spec.model else "").exists()
 
 
