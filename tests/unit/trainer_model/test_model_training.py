@@ -115,6 +115,20 @@ def test_a_run_stopped_at_the_end_of_an_epoch_is_still_validated_there(
     assert resumed.metrics.validation_ndcg_at10 == whole_run.metrics.validation_ndcg_at10
 
 
+def test_a_run_without_validation_pairs_is_not_trained_again_after_its_end(
+    make_spec: MakeSpec, pods: Callable[..., Pod]
+) -> None:
+    """What comes after the training may be cut off: the export, the upload."""
+    spec = make_spec(Stage.TRAIN, epochs=1)
+    assert spec.dataset is not None
+    (Path(spec.dataset.uri) / "validation.jsonl").write_text("")
+    first, again = pods(spec), pods(spec)
+    trained = first.train()
+    assert first.steps
+    assert_same_weights(again.train(), trained)
+    assert again.steps == []
+
+
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     make_spec: MakeSpec, pods: Callable[..., Pod], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
