@@ -164,9 +164,8 @@ class Watch(TrainerCallback):
                 self._look(step)
             control.should_save = first
             self._stop_if_stale(step, control)
-        if step == self.plan.steps:
-            control.should_save = first  # without validation pairs, too: what was trained to its end is not trained again
-        if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+        # At the end without validation pairs, too: what was trained to its end is not trained again.
+        if step == self.plan.steps or time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             control.should_save = first
         if self.around.world.any(self.around.termination.requested):
             control.should_save, control.should_training_stop = first, True
