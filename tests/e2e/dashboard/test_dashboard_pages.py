@@ -98,12 +98,13 @@ def test_a_version_tells_all_that_was_measured_where_it_comes_from_and_how_it_di
     vera.go(f"versions/{EMB[12]}")
     measured = vera.panel("Measured").get_by_role("row")
     assert texts(measured)[0].split() == (
-        f"Metric {EMB[12]} Active then Difference, 95% interval Base model BM25 alone".split()
+        f"Metric {EMB[12]} Active then Difference, 95% interval Base model In hybrid search BM25 alone".split()
     )
     ndcg = measured.filter(has_text="nDCG@10")
     expect(ndcg).to_contain_text(
-        re.compile(r"0\.751.*0\.713.*\+0\.038.*\+0\.014 to \+0\.062.*0\.654.*0\.598", re.DOTALL)
+        re.compile(r"0\.751.*0\.713.*\+0\.038.*\+0\.014 to \+0\.062.*0\.654.*0\.813.*0\.598", re.DOTALL)
     )
+    expect(vera.panel("Measured")).to_contain_text("nDCG@10 0.793 (active then) → 0.813, 95% interval −0.004 to +0.042")
     differences = vera.panel("Differences to the active version").get_by_role("row")
     expect(differences.filter(has_text="learningRate")).to_contain_text(re.compile(r"0\.00002.*0\.00005", re.DOTALL))
     expect(vera.panel("Report")).to_contain_text(f"runs/{EMB[12]}/report.html")
