@@ -76,7 +76,7 @@ def compared(work: Path, first: Path, held_out: HeldOut) -> dict[str, Any]:
 
     reranker, stage_before = open_verified(work / "model", None), open_verified(first, None)
     weight, dense = rerank_weight_of(reranker.manifest), fusion_of(stage_before.manifest).dense_weight
-    contenders = Rerankers(reranker.reranker, None, stage_before.encoder, candidate_weight=weight)
+    contenders = Rerankers(reranker.reranker, None, stage_before.encoder, dense_weight=dense, candidate_weight=weight)
     found = compare_rerankers(contenders, held_out, EvaluationConfig(), seed=0, report=lambda *_: lambda _: None)
     fused = hybrid_search(stage_before.encoder, dense, held_out, lambda _: None)
     scores = scored(fused, held_out, reranker.reranker.score, lambda: None)

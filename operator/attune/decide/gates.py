@@ -62,7 +62,11 @@ def worse_in_hybrid_search(candidate: Candidate) -> Problem | None:
     interval = (metrics.intervals or {}).get(HYBRID_INTERVAL)
     if not candidate.serves_hybrid or interval is None or interval.high >= 0:
         return None
-    return Problem("WorseInHybridSearch", f"worse than the active version in the search that serves: {hybrid(metrics)}")
+    return Problem(
+        "WorseInHybridSearch",
+        f"worse in the search that serves: {hybrid(metrics)}; add pairs like what users ask (labels, feedback), or, where searches "
+        "are by vectors alone, set the Retriever's index.hybrid: false",
+    )
 
 
 def forgot_general(candidate: Candidate) -> Problem | None:

@@ -102,7 +102,9 @@ def test_better_alone_and_worse_in_the_search_that_serves_fails_with_the_numbers
     problem = first_problem(in_hybrid_search(-0.02, -0.002))
     assert problem is not None
     assert problem.reason == "WorseInHybridSearch"
-    assert problem.message.endswith("hybrid search 0.607 (base) → 0.596 (95% CI -0.020 to -0.002)")
+    assert problem.message.startswith(
+        "worse in the search that serves: hybrid search 0.607 (base) → 0.596 (95% CI -0.020 to -0.002); add pairs"
+    )
     beside_active = first_problem(in_hybrid_search(-0.02, -0.002, baseline={"ndcgAt10": 0.54}))
     assert beside_active is not None
     assert "hybrid search 0.607 (active) → 0.596" in beside_active.message

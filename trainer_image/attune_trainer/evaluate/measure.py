@@ -31,7 +31,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """The same queries twice: without words (of rerankers: without them among what finds the candidates), and in the hybrid search."""
+    """The same queries twice: by vectors alone, and in the hybrid search."""
 
     alone: Measured
     hybrid: Measured
