@@ -99,6 +99,20 @@ class OnnxRuntime:
         return np.asarray(found, dtype=np.float32)
 
 
+@cache
+def _core() -> Any:
+    """OpenVINO, once and for as long as the process lives; called with `_opening` held.
+
+    Opened, it gives its thread a stack for signals, which its end takes back: only in that thread, and only if nothing was opened
+    meanwhile. Else the next signal of that thread ends the process.
+    """
+    # A process of a cluster reports to nobody: without this module OpenVINO has no way to.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino  # type: ignore[import-untyped]
+
+    return openvino.Core()
+
+
 class OpenVino:
     """bfloat16 on the CPU: weights and products; sums stay float32."""
 
@@ -106,10 +120,6 @@ class OpenVino:
     width_step = WIDTH_STEP
 
     def __init__(self, path: Path, threads: int) -> None:
-        # A process of a cluster reports to nobody: without this module OpenVINO has no way to.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        import openvino  # type: ignore[import-untyped]
-
         properties: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "bf16",
             "INFERENCE_NUM_THREADS": threads,
@@ -120,7 +130,7 @@ class OpenVino:
         self._idle: SimpleQueue[Any] = SimpleQueue()
 
         def opened() -> None:
-            self._compiled = openvino.Core().compile_model(os.fspath(path), "CPU", properties)
+            self._compiled = _core().compile_model(os.fspath(path), "CPU", properties)
             self.inputs = frozenset(value.get_any_name() for value in self._compiled.inputs)
             self.run({name: np.zeros(FIRST_BATCH, np.int64) for name in self.inputs})
 
