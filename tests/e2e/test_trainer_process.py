@@ -196,7 +196,11 @@ def test_everything_runs_by_hand_from_an_archive_to_a_table(tmp_path: Path, tiny
     assert told <= answer.keys()
     assert 0 <= answer["baseline"]["ndcgAt10"] <= 1
     stored = json.loads((out / "local" / "run" / "runs" / "run-00000000" / "evaluate" / "result.json").read_text())
-    assert answer["ndcgAt10"] == pytest.approx(stored["evaluation"]["metrics"]["ndcgAt10"], abs=1e-4)
+    metrics = stored["evaluation"]["metrics"]
+    assert answer["ndcgAt10"] == pytest.approx(metrics["ndcgAt10"], abs=1e-4)
+    shown = next(line for line in table.splitlines() if "nDCG@10" in line).split()[1:]
+    measured = [metrics["bm25"], metrics["base"], metrics, metrics["hybridBaseline"], metrics["hybrid"]]
+    assert [*shown[:3], *shown[-2:]] == [f"{one['ndcgAt10']:.3f}" for one in measured]
 
 
 def test_help_answers_without_the_training_libraries() -> None:

@@ -35,15 +35,15 @@ BEGIN, MEANS_TRIED, END = 80, 90, 92
 
 def finished(work: Work, trained: "Trained", base: Path) -> "Trained":
     """`trained` as it is to be exported, and what is to be said of it. Unchanged where there are no validation pairs."""
-    if trained.held_out is None:
+    if trained.validation is None:
         return trained
     # With method queryOnly there is nothing to mix: its documents are the base model's anyway.
     return _looked_at(work, trained if trained.document is not None else _with_best_mean(work, trained, base))
 
 
 def _with_best_mean(work: Work, trained: "Trained", base: Path) -> "Trained":
-    assert trained.held_out is not None
-    config, held_out, check = work.spec.config, trained.held_out, work.termination.check
+    assert trained.validation is not None
+    config, looks_on, check = work.spec.config, trained.validation.looks, work.termination.check
     untouched = base_model.load_for(config, base)
     untouched.max_seq_length = trained.model.max_seq_length
     precision = precision_of(config)
@@ -55,7 +55,7 @@ def _with_best_mean(work: Work, trained: "Trained", base: Path) -> "Trained":
         return float(measure_encoder(encoder, chosen_set.held_out).per_query["ndcg_at10"].mean())
 
     looks = Looks(
-        validation=lambda: look(TorchEncoder(trained.model, check, precision), held_out).ndcg,
+        validation=lambda: look(TorchEncoder(trained.model, check, precision), looks_on).ndcg,
         general=(lambda: remembers(trained.model)) if chosen_set else None,
         lowest_general=remembers(untouched) - work.spec.evaluation.max_general_drop if chosen_set else None,
     )
@@ -69,15 +69,16 @@ def _with_best_mean(work: Work, trained: "Trained", base: Path) -> "Trained":
 
 def _looked_at(work: Work, trained: "Trained") -> "Trained":
     """Once more in float32: the exported files are held against this score. The same vectors tell their weight in a hybrid search."""
-    assert trained.held_out is not None
-    held_out, check = trained.held_out, work.termination.check
-    queries = TorchEncoder(trained.model, check).encode(list(held_out.queries.values()), "query")
+    assert trained.validation is not None
+    validation, check = trained.validation, work.termination.check
+    whole = validation.whole
+    queries = TorchEncoder(trained.model, check).encode(list(whole.queries.values()), "query")
     documents = TorchEncoder(trained.document or trained.model, check).encode(
-        held_out.texts, "document", work.reporter.part(MEANS_TRIED, END)
+        whole.texts, "document", work.reporter.part(MEANS_TRIED, END)
     )
     told = {
-        "validation_ndcg_at10": score(queries, documents, held_out, 0.0).ndcg,
-        "dense_weight": dense_weight(queries, documents, held_out),
+        "validation_ndcg_at10": score(queries, documents[validation.rows], validation.looks, 0.0).ndcg,
+        "dense_weight": dense_weight(queries, documents, whole),
     }
     return replace(trained, metrics=trained.metrics.model_copy(update=told))
 

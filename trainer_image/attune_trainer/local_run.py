@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -122,10 +123,14 @@ def _bar(stage: Stage, console: Console) -> Iterator[Emit]:
 
 
 def _table(metrics: EvaluationMetrics) -> Table:
-    """Base, BM25 and the tuned model side by side."""
-    table = Table(title=f"{metrics.queries:,} held-out queries over {metrics.documents:,} documents")
-    for name in ("", "base", "BM25", "tuned", "tuned − base, 95% CI", "tuned with BM25"):
-        table.add_column(name, justify="left" if not name else "right")
+    """Base and tuned model side by side, beside BM25 alone, and with it as in a hybrid search."""
+    table = Table(
+        title=f"{metrics.queries:,} held-out queries over {metrics.documents:,} documents",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for name in ("", "BM25", "base", "tuned", "tuned − base,\n95% CI", "base\n+ BM25", "tuned\n+ BM25"):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     rows = {
         "ndcgAt10": "nDCG@10",
         "mrrAt10": "MRR@10",
@@ -138,10 +143,11 @@ def _table(metrics: EvaluationMetrics) -> Table:
         bounds = f"{interval.low:+.3f} … {interval.high:+.3f}" if interval else ""
         table.add_row(
             label,
-            _cell(metrics.base, key),
             _cell(metrics.bm25, key),
+            _cell(metrics.base, key),
             _cell(metrics, key),
             bounds,
+            _cell(metrics.hybrid_baseline, key),
             _cell(metrics.hybrid, key),
         )
     return table

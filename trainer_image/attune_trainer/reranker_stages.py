@@ -98,10 +98,11 @@ def _weighed(work: Work, trained: "TrainedReranker", snapshot: Path) -> Training
 
     spec = work.spec
     validation, training = (read_pairs(snapshot / name) for name in ("validation.jsonl", "train.jsonl"))
+    found = validation_set(validation, training, spec.config.seed)
     weight = rerank_weight(
         partial(cross_encoder.scores, trained.model),
         _search(work),
-        validation_set(validation, training, spec.config.seed),
+        found.whole if found else None,
         work.termination.check,
     )
     return trained.metrics.model_copy(update={"rerank_weight": weight})

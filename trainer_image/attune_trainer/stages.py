@@ -134,10 +134,10 @@ def _train(work: Work) -> Outcome:
 
     def write(named: "Provenance") -> "Written":
         written = artifact.write(trained.model, work.scratch / "artifact", named, document)
-        if (held_out := trained.held_out) is not None:
+        if (validation := trained.validation) is not None:
             exported = open_unverified(written.folder, written.manifest)
             assert not isinstance(exported, OnnxReranker)
-            prove(metrics, lambda: look(exported, held_out))
+            prove(metrics, lambda: look(exported, validation.looks))
         return written
 
     provenance = replace(provenance_of(spec, base, around.curve), dense_weight=metrics.dense_weight)

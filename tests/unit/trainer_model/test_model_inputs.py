@@ -17,7 +17,7 @@ from attune_trainer.evaluate.heldout import read
 from attune_trainer.reporting import Reporter
 from attune_trainer.running import explained, run_from_file
 from attune_trainer.signals import Termination
-from attune_trainer.train.pairs import read_pairs
+from attune_trainer.train.pairs import Pair, read_pairs
 from attune_trainer.train.validation import Score, chance, mean_similarity, validation_set
 from attune_trainer.train.watch import Memory
 
@@ -91,12 +91,36 @@ def test_the_validation_set_holds_the_hard_negatives_and_training_documents(tmp_
     path = lines(tmp_path / "v.jsonl", {"query": "q", "pos": "right", "neg": ["wrong"], "docId": "r", "negIds": ["w"]})
     others = [{"query": f"t{n}", "pos": f"other {n}", "docId": f"o{n}"} for n in range(9)]
     training = read_pairs(lines(tmp_path / "t.jsonl", *others))
-    held_out = validation_set(read_pairs(path), training, 0)
-    assert held_out is not None
-    assert len(held_out.documents) == 3
-    assert {"r", "w"} < set(held_out.documents)
-    assert held_out.grades == {"q": {"r": 1}}
+    found = validation_set(read_pairs(path), training, 0)
+    assert found is not None
+    assert len(found.whole.documents) == 3
+    assert {"r", "w"} < set(found.whole.documents)
+    assert found.whole.grades == {"q": {"r": 1}}
+    assert found.looks == found.whole
     assert validation_set([], training, 0) is None
+
+
+def row(name: str, negatives: int = 0) -> Pair:
+    wrong = tuple(f"{name}-n{n}" for n in range(negatives))
+    return Pair(f"query of {name}", f"text of {name}", name, wrong, wrong)
+
+
+@pytest.mark.parametrize(
+    ("rows", "whole", "looks"), [(600, 200, 200), (1200, 400, 300), (3000, 1000, 500), (90_000, 1500, 1500)]
+)
+def test_looks_have_so_many_documents_as_training_has_rows_for(rows: int, whole: int, looks: int) -> None:
+    found = validation_set([row(f"v{n}", 4) for n in range(150)], [row(f"t{n}") for n in range(rows)], 0)
+    assert found is not None
+    assert (len(found.whole.documents), len(found.looks.documents)) == (whole, looks)
+    assert {f"v{n}" for n in range(150)} <= set(found.looks.documents)
+    assert [found.whole.texts[n] for n in found.rows] == list(found.looks.texts)
+    assert found.looks.queries == found.whole.queries
+
+
+def test_of_many_mined_negatives_looks_have_the_hardest_of_each_query() -> None:
+    found = validation_set([row(f"v{n}", 4) for n in range(150)], [row(f"t{n}") for n in range(2700)], 0)
+    assert found is not None
+    assert set(found.looks.documents) == {f"v{n}{more}" for n in range(150) for more in ("", "-n0", "-n1")}
 
 
 def test_mean_similarity_is_the_mean_of_all_pairs() -> None:

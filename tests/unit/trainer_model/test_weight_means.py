@@ -1,11 +1,22 @@
 """Which mean of base and tuned weights is kept."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from attune.contract import Stage, StageSpec
+from attune_retrieval.encoding import Encoder, Vectors
+from attune_trainer import finishing
 from attune_trainer.errors import BadConfig
+from attune_trainer.evaluate.heldout import HeldOut
+from attune_trainer.running import run
+from attune_trainer.signals import Termination
+from attune_trainer.train import validation
 from attune_trainer.train.merge import SHARES, Looks, Tried, chosen, keep_best_mean, mixed
 from attune_trainer.train.proof import refuse_another_model
+
+look_at = validation.look
 
 
 def test_a_mean_lies_between_both_models_and_new_parts_are_the_tuned_ones():
@@ -55,3 +66,31 @@ def test_each_mean_is_told_when_it_was_tried():
     told = []
     keep_best_mean(torch.nn.Linear(1, 1), {}, Looks(lambda: 0.5), lambda: told.append(1))
     assert len(told) == len(SHARES)
+
+
+def test_looks_have_fewer_documents_than_what_tells_the_share_in_a_hybrid_search(
+    make_spec: Callable[..., StageSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside fewer documents vectors look better than they are: words tell those apart as well."""
+    monkeypatch.setattr(validation, "FEW_DOCUMENTS", 0)
+    asked: list[HeldOut] = []
+    looks: list[HeldOut] = []
+
+    def weight(queries: Vectors, documents: Vectors, held_out: HeldOut) -> float:
+        assert (len(queries), len(documents)) == (len(held_out.queries), len(held_out.documents))
+        asked.append(held_out)
+        return 0.6
+
+    def look(encoder: Encoder, held_out: HeldOut) -> validation.Score:
+        looks.append(held_out)
+        return look_at(encoder, held_out)
+
+    monkeypatch.setattr(finishing, "dense_weight", weight)
+    monkeypatch.setattr(finishing, "look", look)
+    monkeypatch.setattr(validation, "look", look)
+    ended = run(make_spec(Stage.TRAIN, epochs=1), Termination(), lambda _: None).result
+    assert ended.model is not None, ended.message
+    assert ended.model.training is not None
+    assert ended.model.training.dense_weight == 0.6
+    # Before and after the epoch, three means of weights, and the exported files.
+    assert [len(one.documents) for one in (*asked, *looks)] == [32, *[16] * 6]

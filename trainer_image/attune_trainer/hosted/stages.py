@@ -138,7 +138,7 @@ def _vectors(
     from attune_trainer.hosted.adapter import Validation
     from attune_trainer.train.validation import validation_set
 
-    held_out: HeldOut | None = validation_set(validation, pairs, work.spec.config.seed)
+    found = validation_set(validation, pairs, work.spec.config.seed)
     texts = {pair.document: pair.positive for pair in pairs}
     for pair in pairs:
         texts |= {d: t for d, t in zip(pair.negative_documents, pair.negatives, strict=True) if d not in texts}
@@ -150,8 +150,9 @@ def _vectors(
     documents = embedded([texts[name] for name in names], "document", 2, 40)
     queries = embedded([pair.query for pair in pairs], "query", 40, 52)
     rows = _rows(pairs, {name: place for place, name in enumerate(names)}, queries, documents)
-    if held_out is None:
+    if found is None:
         return rows, None
+    held_out: HeldOut = found.whole
     asked = embedded(list(held_out.queries.values()), "query", 52, 54)
     looked = embedded(held_out.texts, "document", 54, EMBED_UNTIL)
     return rows, Validation(held_out, asked, looked)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from attune.contract import ModelType, TrainingConfig, TrainingMetrics
 from attune_trainer import base_model, towers
 from attune_trainer.errors import BadConfig, InsufficientData
-from attune_trainer.evaluate.heldout import HeldOut
 from attune_trainer.hardware import precision_of
 from attune_trainer.train.arguments import run_watched, training_arguments
 from attune_trainer.train.batches import Plan, plan_batches
@@ -21,7 +20,7 @@ from attune_trainer.train.dropout import without_dropout
 from attune_trainer.train.lora import add_adapters, merge_adapters
 from attune_trainer.train.losses import embedding_loss
 from attune_trainer.train.pairs import Pair, read_pairs, with_negatives
-from attune_trainer.train.validation import EmbeddingSubject, validation_set
+from attune_trainer.train.validation import EmbeddingSubject, ValidationSet, validation_set
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -40,8 +39,8 @@ class Trained:
     model: "SentenceTransformer"
     metrics: TrainingMetrics
     plan: Plan
-    held_out: HeldOut | None
-    """What `metrics.validation_ndcg_at10` was measured on."""
+    validation: ValidationSet | None
+    """On its `looks` `metrics.validation_ndcg_at10` was measured."""
     document: "SentenceTransformer | None" = None
     """The side for documents, where the model is for queries only."""
 
@@ -61,11 +60,11 @@ def train_embedding(
 ) -> Trained:
     """Train `base` on the snapshot. Raises Interrupted after SIGTERM, once a checkpoint is published."""
     refuse_unsupported(config)
-    pairs, held_out = read_training(config, snapshot)
+    pairs, validation = read_training(config, snapshot)
     if config.method == "queryOnly":
         from attune_trainer.train.query_only import train_queries
 
-        return train_queries(config, pairs, held_out, (base, scratch), around)
+        return train_queries(config, pairs, validation, (base, scratch), around)
     from attune_trainer.train.feed import PairCollator
     from attune_trainer.train.matryoshka import check_dimensions
     from attune_trainer.train.watch import Watch
@@ -77,7 +76,7 @@ def train_embedding(
     model.max_seq_length = min(config.max_sequence_length, limit or config.max_sequence_length)
     without_dropout(model)  # before adapters, which have one of their own
     add_adapters(model, config, ModelType.EMBEDDING)
-    subject = EmbeddingSubject(model, held_out, served, precision_of(config))
+    subject = EmbeddingSubject(model, validation.looks if validation else None, served, precision_of(config))
     watch = Watch(model, config, planned(config, pairs), subject, around)
     collator = PairCollator(
         preprocess_fn=model.preprocess,
@@ -87,10 +86,10 @@ def train_embedding(
     run_watched(trainer(watch, scratch, pairs, collator, embedding_loss(model, config, around.world)), watch, scratch)
     merge_adapters(model, config)
     model.max_seq_length = served
-    return Trained(model, watch.metrics(len(pairs)), watch.plan, held_out)
+    return Trained(model, watch.metrics(len(pairs)), watch.plan, validation)
 
 
-def read_training(config: TrainingConfig, snapshot: Path) -> tuple[list[Pair], HeldOut | None]:
+def read_training(config: TrainingConfig, snapshot: Path) -> tuple[list[Pair], ValidationSet | None]:
     """The pairs of the snapshot, and what every look at the model is taken on. InsufficientData for next to none."""
     pairs = with_negatives(read_pairs(snapshot / "train.jsonl"), config.seed)
     if len(pairs) < MIN_PAIRS:

@@ -26,7 +26,7 @@ from attune_trainer.train.embedding import Trained, planned, trainer
 from attune_trainer.train.feed import PairCollator
 from attune_trainer.train.losses import SCALE
 from attune_trainer.train.pairs import Pair
-from attune_trainer.train.validation import Score, mean_similarity, score
+from attune_trainer.train.validation import Score, ValidationSet, mean_similarity, score
 from attune_trainer.train.watch import Surroundings, Watch
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ VECTOR = "sentence_embedding"
 def train_queries(
     config: TrainingConfig,
     pairs: Sequence[Pair],
-    held_out: HeldOut | None,
+    validation: ValidationSet | None,
     folders: tuple[Path, Path],
     around: Surroundings,
 ) -> Trained:
@@ -51,7 +51,8 @@ def train_queries(
     whole = sides.document.max_seq_length
     sides.query.max_seq_length = min(config.max_sequence_length, int(whole or config.max_sequence_length))
     documents = FrozenDocuments.of(pairs, frozen)
-    watch = Watch(sides.query, config, planned(config, pairs), QuerySubject(sides.query, held_out, frozen), around)
+    subject = QuerySubject(sides.query, validation.looks if validation else None, frozen)
+    watch = Watch(sides.query, config, planned(config, pairs), subject, around)
     collator = QueryCollator(
         preprocess_fn=sides.query.preprocess,
         pairs=pairs,
@@ -62,7 +63,7 @@ def train_queries(
     loss = QueryLoss(sides.query, inner, around.world, always_recompute=config.loss == "cachedMultipleNegativesRanking")
     run_watched(trainer(watch, scratch, pairs, collator, loss), watch, scratch)
     sides.query.max_seq_length = whole
-    return Trained(sides.query, watch.metrics(len(pairs)), watch.plan, held_out, sides.document)
+    return Trained(sides.query, watch.metrics(len(pairs)), watch.plan, validation, sides.document)
 
 
 @dataclass(frozen=True, slots=True)

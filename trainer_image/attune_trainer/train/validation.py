@@ -1,7 +1,8 @@
 """The validation set of a run: small, fixed, searched after every epoch. Called by `embedding` and `watch`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
 MAX_QUERIES = 500
 MAX_DOCUMENTS = 1500
-TRAINING_ROWS_PER_DOCUMENT = 3
-"""A look costs one forward pass a document, a training row several passes: this keeps looks near 5% of the run."""
+ROWS_PER_DOCUMENT, ROWS_IN_A_LOOK, FEW_DOCUMENTS = 3, 6, 300
+"""Training rows for each document. A document is read once, though further, a row's texts forwards and backwards: so a look costs a
+twentieth of an epoch, and there are eight of them. What is asked once, or has few documents anyway, may have twice as many."""
 
 
 class Subject(Protocol):
@@ -65,29 +67,55 @@ def chance(one: Sequence[float], other: Sequence[float]) -> float:
     return float(2 * differences.std(ddof=1) / np.sqrt(len(differences)))
 
 
-def validation_set(validation: Sequence[Pair], training: Sequence[Pair], seed: int) -> HeldOut | None:
-    """Validation queries against their documents, their hard negatives and a sample of training documents.
+@dataclass(frozen=True, slots=True)
+class ValidationSet:
+    """Validation queries against their documents, their hard negatives and a sample of training documents."""
 
-    None without validation pairs. Sampled where there is more than a look after every epoch should cost.
-    """
+    whole: HeldOut
+    """Searched once, after the training: how much words are worth beside vectors differs with the number of documents."""
+    looks: HeldOut
+    """The same queries over the documents that are hardest to tell from theirs: searched again and again."""
+
+    @property
+    def rows(self) -> list[int]:
+        """Where the documents of `looks` are in `whole`."""
+        at = {name: row for row, name in enumerate(self.whole.documents)}
+        return [at[name] for name in self.looks.documents]
+
+
+def validation_set(validation: Sequence[Pair], training: Sequence[Pair], seed: int) -> ValidationSet | None:
+    """None without validation pairs. Sampled where there is more than looks should cost."""
     if not validation:
         return None
     rng = np.random.default_rng([seed, 1])
     chosen = [validation[i] for i in sorted(rng.permutation(len(validation))[:MAX_QUERIES])]
-    texts = {pair.document: pair.positive for pair in chosen}
-    for pair in chosen:
-        for name, text in zip(pair.negative_documents, pair.negatives, strict=True):
-            texts.setdefault(name, text)
-    enough = min(MAX_DOCUMENTS, len(training) // TRAINING_ROWS_PER_DOCUMENT)
-    for row in rng.permutation(len(training)):
-        if len(texts) >= enough:
-            break
-        texts.setdefault(training[row].document, training[row].positive)
-    documents = tuple(sorted(texts))
+    own = {pair.document: pair.positive for pair in chosen}
+    order = rng.permutation(len(training))
     grades: dict[str, dict[str, int]] = {}
     for pair in chosen:
         grades.setdefault(pair.query, {})[pair.document] = 1
-    return HeldOut(documents, tuple(texts[name] for name in documents), {query: query for query in grades}, grades)
+
+    def over(enough: int) -> HeldOut:
+        texts = dict(own)
+        for name, text in chain(_hardest_first(chosen), _in_order(training, order)):
+            if len(texts) >= enough:
+                break
+            texts.setdefault(name, text)
+        names = tuple(sorted(texts))
+        return HeldOut(names, tuple(texts[name] for name in names), {query: query for query in grades}, grades)
+
+    enough = min(MAX_DOCUMENTS, len(training) // ROWS_PER_DOCUMENT)
+    return ValidationSet(over(enough), over(min(enough, max(FEW_DOCUMENTS, len(training) // ROWS_IN_A_LOOK))))
+
+
+def _hardest_first(pairs: Sequence[Pair]) -> Iterator[tuple[str, str]]:
+    """Names and texts of mined negatives: the first one of every pair, then the second ones."""
+    rounds = zip_longest(*(zip(pair.negative_documents, pair.negatives, strict=True) for pair in pairs))
+    return (one for ones in rounds for one in ones if one is not None)
+
+
+def _in_order(pairs: Sequence[Pair], rows: Iterable[int]) -> Iterator[tuple[str, str]]:
+    return ((pairs[row].document, pairs[row].positive) for row in rows)
 
 
 @dataclass
