@@ -26,7 +26,7 @@ test: setup ## every test: unit and convergence, then cluster and e2e (the first
 	$(PY)/pytest tests/cluster tests/e2e -n 2 --dist loadfile --no-loadscope-reorder || status=$$?; \
 	exit $$status
 
-test-fast: setup ## unit and convergence tests only (eleven minutes on two cores)
+test-fast: setup ## unit and convergence tests only (fifteen minutes on two cores)
 	@$(PY)/pytest tests/unit tests/convergence -n 2
 
 lint: setup ## ruff, mypy, who may import whom, and whether the generated files are up to date

@@ -77,7 +77,7 @@ def _looked_at(work: Work, trained: "Trained") -> "Trained":
         whole.texts, "document", work.reporter.part(MEANS_TRIED, END)
     )
     told = {
-        "validation_ndcg_at10": score(queries, documents[validation.rows], validation.looks, 0.0).ndcg,
+        "validation_ndcg_at10": score(queries, documents[validation.rows_of_looks], validation.looks, 0.0).ndcg,
         "dense_weight": dense_weight(queries, documents, whole),
     }
     return replace(trained, metrics=trained.metrics.model_copy(update=told))

@@ -175,9 +175,8 @@ def test_a_second_model_is_opened_gently_and_computed_by_threads_that_do_not_ste
     """Also when the first one, whose opening started those threads, is gone."""
     command = [sys.executable, "-c", IDLE_THREADS, str(artifact.folder / "onnx" / "model.onnx")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    stepping_back, they_rest, others_work = (
-        done.stdout.split()
-    )  # that they end what opening was is all they may still do
+    # Those that step back may end what opening was, and no more.
+    stepping_back, they_rest, others_work = done.stdout.split()
     assert int(stepping_back) > 0
     assert (they_rest, others_work) == ("True", "True")
 

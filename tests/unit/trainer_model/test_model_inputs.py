@@ -113,7 +113,7 @@ def test_looks_have_so_many_documents_as_training_has_rows_for(rows: int, whole:
     assert found is not None
     assert (len(found.whole.documents), len(found.looks.documents)) == (whole, looks)
     assert {f"v{n}" for n in range(150)} <= set(found.looks.documents)
-    assert [found.whole.texts[n] for n in found.rows] == list(found.looks.texts)
+    assert [found.whole.texts[n] for n in found.rows_of_looks] == list(found.looks.texts)
     assert found.looks.queries == found.whole.queries
 
 

@@ -1,4 +1,4 @@
-"""The validation set of a run: small, fixed, searched after every epoch. Called by `embedding` and `watch`."""
+"""The validation set of a run: small, fixed, searched after every epoch. Called by whatever trains."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class ValidationSet:
     """The same queries over the documents that are hardest to tell from theirs: searched again and again."""
 
     @property
-    def rows(self) -> list[int]:
+    def rows_of_looks(self) -> list[int]:
         """Where the documents of `looks` are in `whole`."""
         at = {name: row for row, name in enumerate(self.whole.documents)}
         return [at[name] for name in self.looks.documents]
