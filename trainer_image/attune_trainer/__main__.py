@@ -15,7 +15,7 @@ import typer
 
 from attune.contract import ExitCode, Stage, TrainingConfig
 from attune_trainer import recipes
-from attune_trainer.recipes import BF16_CPU, CPU
+from attune_trainer.recipes import CPU
 
 SPEC = Path("/etc/attune/stage.json")
 SpecOption = Annotated[Path, typer.Option("--spec", help="The StageSpec, a JSON file.")]
@@ -178,15 +178,9 @@ def run_command(  # noqa: PLR0913 - options of a command line
     out: Annotated[Path, typer.Option(help="Folder for snapshot, checkpoints, results and the model.")],
     labels: Annotated[str | None, typer.Option(help='Labelled pairs, JSONL {"query","id"}.')] = None,
     epochs: Annotated[
-        int | None,
-        typer.Option(
-            help=f"Default: 3; without a GPU {CPU['epochs']}, or {BF16_CPU['epochs']} with bf16 instructions."
-        ),
+        int | None, typer.Option(help=f"Default: {DEFAULTS.epochs}; {CPU['epochs']} without a GPU.")
     ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help=f"Default: {DEFAULTS.batch_size}; {BF16_CPU['batch_size']} with bf16 instructions."),
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help=f"Default: {DEFAULTS.batch_size}.")] = None,
     learning_rate: Annotated[
         float | None,
         typer.Option(help=f"Default: {DEFAULTS.learning_rate:g}; {CPU['learning_rate']:g} without a GPU."),

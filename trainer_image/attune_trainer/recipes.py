@@ -1,15 +1,14 @@
 """What `attune-trainer run` does where it is not told: settings that fit the machine. Called by the CLI.
 
-The API's defaults (three epochs, 512 tokens) are for GPUs; on two cores they would take a day. The recipes for CPUs are the ones
-that benchmarks/quality.py measures: a high rate, 128 tokens, four mined negatives; with bf16 instructions larger batches and two epochs.
+The API's defaults (three epochs, 512 tokens) are for GPUs; on two cores they would take hours. The recipe for CPUs is the one
+that benchmarks/quality.py measures: a high rate, two epochs, 128 tokens, four mined negatives.
 """
 
 from typing import Any
 
 from attune.contract import HardNegatives, TrainingConfig
 
-CPU: dict[str, Any] = {"epochs": 1, "learning_rate": 1e-4, "max_sequence_length": 128}
-BF16_CPU: dict[str, Any] = CPU | {"epochs": 2, "batch_size": 64}
+CPU: dict[str, Any] = {"epochs": 2, "learning_rate": 1e-4, "max_sequence_length": 128}
 
 
 def chosen(
@@ -37,8 +36,4 @@ def of_this_machine() -> dict[str, Any]:
     """The recipe that fits; nothing where the API's own defaults do."""
     import torch
 
-    from attune_trainer.hardware import has_bf16
-
-    if torch.cuda.is_available():
-        return {}
-    return BF16_CPU if has_bf16() else CPU
+    return {} if torch.cuda.is_available() else CPU

@@ -102,7 +102,7 @@ def surroundings(work: Work) -> "Surroundings":
 
     # What finds a reranker's candidates may be another version in the next attempt; the training is the same.
     same = work.spec.model_copy(update={"first_stage": None})
-    checkpoints = Checkpoints(checkpoints_uri(work.spec), same.digest())
+    checkpoints = Checkpoints.of(checkpoints_uri(work.spec), same.digest())
     guard = StallGuard(work.give_up) if work.give_up is not None else None
     return Surroundings(work.reporter, work.termination, checkpoints, work.world, guard)
 

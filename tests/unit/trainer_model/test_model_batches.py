@@ -24,19 +24,23 @@ rows = st.lists(
 
 
 @settings(max_examples=60)
-@given(rows, st.integers(2, 8))
+@given(rows, st.integers(2, 40))
 def test_no_two_rows_of_a_batch_contradict_each_other(pairs: list[Pair], size: int) -> None:
     for batch in plan_batches(pairs, batch_size=size, epochs=2, seed=1).batches:
-        chosen = [pairs[row] for row in batch.rows]
-        positives = [pair.document for pair in chosen]
+        groups = [[pairs[row] for row in group] for group in batch.groups]
+        chosen = [pair for group in groups for pair in group]
+        positives = [group[0].document for group in groups]
         assert len(chosen) <= size
-        assert len(set(positives)) == len(positives)
-        assert len({pair.query for pair in chosen}) == len(chosen)
+        assert all(
+            {pair.document for pair in group} == {document} for group, document in zip(groups, positives, strict=True)
+        )
+        assert len(set(positives)) == len(positives), "a document is there once, for all its rows"
+        assert len({(pair.query, pair.document) for pair in chosen}) == len({pair.query for pair in chosen})
         assert not set(positives) & {name for pair in chosen for name in pair.negative_documents}
 
 
 @settings(max_examples=40)
-@given(rows, st.integers(2, 8))
+@given(rows, st.integers(2, 40))
 def test_every_row_is_seen_once_an_epoch(pairs: list[Pair], size: int) -> None:
     plan = plan_batches(pairs, batch_size=size, epochs=3, seed=1)
     seen = Counter((batch.epoch, row) for batch in plan.batches for row in batch.rows)
@@ -74,9 +78,11 @@ def test_rows_of_similar_length_share_a_batch() -> None:
     assert padded < 1.2 * needed
 
 
-def test_one_article_alone_gives_batches_of_one_row() -> None:
+def test_one_article_alone_gives_batches_of_one_document() -> None:
     pairs = [Pair(f"query {n}", "the only article", "d0") for n in range(5)]
     assert [len(batch.rows) for batch in plan_batches(pairs, batch_size=4, epochs=1, seed=0).batches] == [1] * 5
+    sizes = sorted(len(batch.rows) for batch in plan_batches(pairs, batch_size=32, epochs=1, seed=0).batches)
+    assert sizes == [1, 4]
 
 
 def test_a_row_without_mined_negatives_gets_another_rows_document() -> None:

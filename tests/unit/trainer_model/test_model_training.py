@@ -170,6 +170,31 @@ def test_a_checkpoint_of_another_configuration_is_not_used(make_spec: MakeSpec, 
     assert pod.steps[0] == 1
 
 
+def test_checkpoints_of_another_training_do_not_push_out_those_of_this_one(
+    make_spec: MakeSpec, pods: Callable[..., Pod], tmp_path: Path
+) -> None:
+    """As after an update of the trainer that trains otherwise: the run begins again, and must not begin again each time."""
+    with pytest.raises(Interrupted):
+        pods(make_spec(Stage.TRAIN, epochs=2), kill_at=9).train()
+    with pytest.raises(Interrupted):
+        pods(make_spec(Stage.TRAIN, epochs=2), kill_at=12).train()
+    spec = make_spec(Stage.TRAIN, epochs=2, seed=7)
+    with pytest.raises(Interrupted):
+        pods(spec, kill_at=3).train()
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-3"]
+    pod = pods(spec, kill_at=5)
+    with pytest.raises(Interrupted):
+        pod.train()
+    assert pod.steps[0] == 4
+
+
+def test_another_way_of_training_is_another_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Checkpoints.of("store", "sha256:1")
+    assert before == Checkpoints.of("store", "sha256:1") != Checkpoints.of("store", "sha256:2")
+    monkeypatch.setattr("attune_trainer.train.checkpoints.WAY_OF_TRAINING", 99)
+    assert before != Checkpoints.of("store", "sha256:1")
+
+
 def test_no_checkpoint_holds_a_pickle_of_the_arguments(
     make_spec: MakeSpec, pods: Callable[..., Pod], tmp_path: Path
 ) -> None:

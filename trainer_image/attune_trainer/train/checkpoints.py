@@ -17,6 +17,9 @@ from attune_trainer.errors import BadData
 log = logging.getLogger(__name__)
 KEEP = 2
 PREFIX = "step-"
+WAY_OF_TRAINING = 2
+"""Goes up with every change that lets a run go on otherwise than it began (which rows share a batch, what a look is taken on): a
+run that an earlier release began starts again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,13 @@ class Checkpoints:
     uri: str
     identity: str
 
+    @staticmethod
+    def of(uri: str, digest: str) -> "Checkpoints":
+        """Of the training that has this digest, done as this release does it."""
+        return Checkpoints(uri, f"{digest}/{WAY_OF_TRAINING}")
+
     def publish(self, folder: Path, step: int) -> None:
-        """Make `folder` the newest checkpoint, then drop all but the newest KEEP."""
+        """Make `folder` the newest checkpoint, then drop all but the newest KEEP; later ones, which were passed over, too."""
         manifest = {
             "identity": self.identity,
             "step": step,
@@ -35,8 +43,11 @@ class Checkpoints:
         }
         (folder / store.MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         store.publish_folder(folder, self._place(step))
-        for old in self.steps()[KEEP:]:
-            store.delete(self._place(old))
+        steps = self.steps()
+        kept = [other for other in steps if other <= step][:KEEP]
+        for other in steps:
+            if other not in kept:
+                store.delete(self._place(other))
 
     def steps(self) -> list[int]:
         """Steps of the published checkpoints, newest first."""

@@ -26,7 +26,7 @@ BYTES_PER_TOKEN_LAYER_AND_DIMENSION = 100
 
 
 class ContrastiveLoss(torch.nn.Module):
-    """`inner` (a stock loss that has `compute_loss_from_embeddings`) over vectors that are computed economically.
+    """`inner` (a loss that has `compute_loss_from_embeddings`) over vectors that are computed economically.
 
     With several processes it is the loss of the whole batch in each of them (`world`). `spare`: this process has no row of the
     batch, which has fewer rows than there are processes; what it is given stands in and does not count.
@@ -56,11 +56,13 @@ class ContrastiveLoss(torch.nn.Module):
         return self.of_all(own, labels)
 
     def of_all(self, own: list[Tensor], labels: Tensor) -> Tensor:
-        """The loss of the whole batch, from this process's vectors (one tensor a column) and the others'."""
+        """The loss of the whole batch, from this process's vectors (one tensor a column), the numbers of its rows' documents, and the
+        others'."""
         if self.spare:
-            own = [vectors[:0] for vectors in own]
+            own, labels = [vectors[:0] for vectors in own], labels[:0]
         together = [self.world.gather(vectors) for vectors in own]
-        loss: Tensor = self.inner.compute_loss_from_embeddings(together, labels)  # type: ignore[operator]
+        numbers = self.world.gather(labels.reshape(-1, 1)).reshape(-1)
+        loss: Tensor = self.inner.compute_loss_from_embeddings(together, numbers)  # type: ignore[operator]
         return loss
 
     def embed(self, columns: list[dict[str, Tensor]]) -> list[Tensor]:

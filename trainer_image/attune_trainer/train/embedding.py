@@ -98,7 +98,9 @@ def read_training(config: TrainingConfig, snapshot: Path) -> tuple[list[Pair], V
 
 
 def planned(config: TrainingConfig, pairs: Sequence[Pair]) -> Plan:
-    return plan_batches(pairs, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed)
+    """Every batch of the run. Rows share an answer where that saves work, and where the loss knows of it (the guided one is stock)."""
+    apart = config.loss == "guided" or config.method == "queryOnly"
+    return plan_batches(pairs, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed, apart=apart)
 
 
 def trainer(watch: "Watch", scratch: Path, pairs: Sequence[Pair], collator: Any, loss: "Module") -> Any:
@@ -119,7 +121,7 @@ def trainer(watch: "Watch", scratch: Path, pairs: Sequence[Pair], collator: Any,
         def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
             step = self.state.global_step
             if world.size > 1:
-                loss.spare = not world.share(watch.plan.batches[step].rows)  # type: ignore[assignment]
+                loss.spare = not watch.plan.batches[step].share(world)  # type: ignore[assignment]
             result = super().compute_loss(*args, **kwargs)
             value = result[0] if isinstance(result, tuple) else result
             watch.note_loss(float(value.detach()), step)

@@ -65,7 +65,7 @@ def plan_examples(rows: Sequence[Example], *, batch_size: int, epochs: int, seed
             chunk = order[start : start + batch_size * CHUNK_BATCHES]
             by_length = chunk[np.argsort(lengths[chunk], kind="stable")].tolist()
             cut += [by_length[n : n + batch_size] for n in range(0, len(by_length), batch_size)]
-        batches += [Batch(epoch, tuple(cut[n])) for n in rng.permutation(len(cut))]
+        batches += [Batch.of_rows(epoch, cut[n]) for n in rng.permutation(len(cut))]
         ends.append(len(batches))
     return Plan(tuple(batches), tuple(ends))
 
@@ -86,7 +86,7 @@ def plan_lists(rows: Sequence[Example], *, batch_size: int, epochs: int, seed: i
         for start in range(0, len(order), chunk):
             part = order[start : start + chunk]
             packed += _packed([whole[n] for n in part[np.argsort(lengths[part], kind="stable")]], batch_size)
-        batches += [Batch(epoch, tuple(packed[n])) for n in rng.permutation(len(packed))]
+        batches += [Batch.of_rows(epoch, packed[n]) for n in rng.permutation(len(packed))]
         ends.append(len(batches))
     return Plan(tuple(batches), tuple(ends))
 

@@ -6,6 +6,7 @@ into texts, so that the mined negative of a row can be another one each epoch wi
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 
 from attune_trainer.train.batches import Plan
 from attune_trainer.train.examples import Example
-from attune_trainer.train.pairs import Pair
+from attune_trainer.train.pairs import Pair, mined_for
 from attune_trainer.train.world import ALONE, World
 
 
@@ -33,15 +34,22 @@ class PlanSampler(DefaultBatchSampler):
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self.plan.batches:
-            yield [batch.epoch * self.rows + row for row in self.world.share(batch.rows) or batch.rows[:1]]
+            yield [batch.epoch * self.rows + row for row in batch.share(self.world) or batch.rows[:1]]
 
     def __len__(self) -> int:
         return self.plan.steps
 
 
+Rows = Sequence[tuple[int, Pair]]
+"""The epoch, and pairs that have the same document."""
+
+
 @dataclass
 class PairCollator(SentenceTransformerDataCollator):
-    """Positions to the columns query, positive and, where negatives were mined, negative."""
+    """Positions to the columns query, positive and, where negatives were mined, negative, and to numbers of documents.
+
+    The first has a text for each position, the others one for each document; a document's rows stand side by side.
+    """
 
     pairs: Sequence[Pair] = field(default=(), repr=False)
     texts_put_before: dict[str, str] = field(default_factory=dict)
@@ -54,22 +62,31 @@ class PairCollator(SentenceTransformerDataCollator):
             if prompt
         }
         self.mined = any(pair.negatives for pair in self.pairs)
+        self.numbers = {name: number for number, name in enumerate({pair.document: None for pair in self.pairs})}
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        return self.collate([self._texts(feature["position"]) for feature in features])
-
-    def collate(self, texts: list[dict[str, Any]]) -> dict[str, Any]:
-        """Columns of texts to columns of tokens."""
-        made: dict[str, Any] = super().__call__(texts)
+        places = [divmod(feature["position"], len(self.pairs)) for feature in features]
+        chosen = [(epoch, self.pairs[row]) for epoch, row in places]
+        documents = [list(rows) for _, rows in groupby(chosen, key=lambda row: row[1].document)]
+        made = self.tokens("anchor", [pair.query for _, pair in chosen])
+        made |= self.columns_of_documents(documents)
+        made["label"] = torch.tensor([self.numbers[pair.document] for _, pair in chosen])
         return made
 
-    def _texts(self, position: int) -> dict[str, str]:
-        epoch, row = divmod(position, len(self.pairs))
-        pair = self.pairs[row]
-        texts = {"anchor": pair.query, "positive": pair.positive}
+    def columns_of_documents(self, documents: Sequence[Rows]) -> dict[str, Any]:
+        """The column of the answers, and that of the mined negatives."""
+        made = self.tokens("positive", [rows[0][1].positive for rows in documents])
         if self.mined:
-            texts["negative"] = pair.negatives[epoch % len(pair.negatives)]
-        return texts
+            made |= self.tokens("negative", [text for _, text in self.mined_of(documents)])
+        return made
+
+    def mined_of(self, documents: Sequence[Rows]) -> list[tuple[str, str]]:
+        """Name and text of each document's mined negative."""
+        return [mined_for([pair for _, pair in rows], rows[0][0]) for rows in documents]
+
+    def tokens(self, column: str, texts: Sequence[str]) -> dict[str, Any]:
+        made: dict[str, Any] = super().__call__([{column: text} for text in texts])
+        return made
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The contrastive losses of an embedding model, by their names in the API. Called by `embedding`."""
 
 import copy
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from attune.contract import TrainingConfig
 from attune_trainer.errors import BadConfig
@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
-Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
 SCALE = 20.0
-DIRECTIONS: tuple[Direction, ...] = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
+DIRECTIONS = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
 """Queries are also pushed from other queries and documents from other documents (Li et al. 2023, GTE, eq. 3): more is
 learnt from the same batch, at no cost, because all the vectors are there anyway."""
 GUIDED_MARGIN = 0.05
@@ -26,8 +25,9 @@ def embedding_loss(model: "SentenceTransformer", config: TrainingConfig, world: 
     match config.loss:
         case None | "multipleNegativesRanking" | "cachedMultipleNegativesRanking":
             from attune_trainer.train.contrastive import ContrastiveLoss
+            from attune_trainer.train.joint_loss import JointLoss
 
-            inner = losses.MultipleNegativesRankingLoss(model, scale=SCALE, directions=DIRECTIONS)
+            inner = JointLoss(scale=SCALE, directions=DIRECTIONS)
             always = config.loss == "cachedMultipleNegativesRanking"
             return ContrastiveLoss(model, nested(inner, config), world, always_recompute=always)
         case "guided":

@@ -76,3 +76,10 @@ def with_negatives(pairs: Sequence[Pair], seed: int) -> list[Pair]:
         easy = replace(pair, negatives=(documents[other],), negative_documents=(other,))
         filled.append(pair if pair.negatives else easy)
     return filled
+
+
+def mined_for(rows: Sequence[Pair], epoch: int) -> tuple[str, str]:
+    """Name and text of the mined negative that a document has in this epoch: of each of its rows in turn, each time the next one."""
+    row, turn = rows[epoch % len(rows)], epoch // len(rows)
+    place = turn % len(row.negatives)
+    return row.negative_documents[place], row.negatives[place]

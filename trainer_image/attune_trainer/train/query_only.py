@@ -23,7 +23,7 @@ from attune_trainer.train.arguments import run_watched
 from attune_trainer.train.contrastive import ContrastiveLoss
 from attune_trainer.train.dropout import without_dropout
 from attune_trainer.train.embedding import Trained, planned, trainer
-from attune_trainer.train.feed import PairCollator
+from attune_trainer.train.feed import PairCollator, Rows
 from attune_trainer.train.losses import SCALE
 from attune_trainer.train.pairs import Pair
 from attune_trainer.train.validation import Score, ValidationSet, mean_similarity, score
@@ -94,14 +94,10 @@ class QueryCollator(PairCollator):
 
     documents: FrozenDocuments = field(default_factory=lambda: FrozenDocuments({}, np.zeros((0, 0), np.float32)))
 
-    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        places = [divmod(feature["position"], len(self.pairs)) for feature in features]
-        chosen = [(epoch, self.pairs[row]) for epoch, row in places]
-        made: dict[str, Any] = self.collate([{"anchor": pair.query} for _, pair in chosen])
-        made[f"positive_{VECTOR}"] = self.documents[[pair.document for _, pair in chosen]]
+    def columns_of_documents(self, documents: Sequence[Rows]) -> dict[str, Any]:
+        made = {f"positive_{VECTOR}": self.documents[[rows[0][1].document for rows in documents]]}
         if self.mined:
-            wrong = [pair.negative_documents[epoch % len(pair.negative_documents)] for epoch, pair in chosen]
-            made[f"negative_{VECTOR}"] = self.documents[wrong]
+            made[f"negative_{VECTOR}"] = self.documents[[name for name, _ in self.mined_of(documents)]]
         return made
 
 

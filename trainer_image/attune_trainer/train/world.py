@@ -40,8 +40,8 @@ class World:
         """Whether this process reports, checkpoints and exports."""
         return self.rank == 0
 
-    def share(self, rows: Sequence[int]) -> Sequence[int]:
-        """The rows of a batch that are this process's: every size-th of them, which keeps the lengths alike."""
+    def share(self, rows: Sequence[T]) -> Sequence[T]:
+        """The rows (or groups of rows) of a batch that are this process's: every size-th, which keeps the lengths alike."""
         return rows[self.rank :: self.size]
 
     def any(self, flag: bool) -> bool:
