@@ -1,7 +1,7 @@
 """Between training and export: the best mean of tuned and base weights, and a last look in float32. Called by the train stage.
 
-Each mean is asked the validation questions, and those of the general set: one that has forgotten more than
-evaluation.maxGeneralDrop allows is passed over, so that a merge is tried before a gate has to close.
+Each mean is asked the validation questions, the best one those of the general set, too: where it has forgotten more than
+evaluation.maxGeneralDrop allows the next best is taken, so that a merge is tried before a gate has to close.
 """
 
 import logging

@@ -50,6 +50,30 @@ def test_the_model_is_left_with_the_weights_that_were_chosen():
     assert abs(float(model.weight.detach()) - 0.8) < 1e-6
 
 
+@pytest.mark.parametrize(
+    ("lowest", "kept", "asked"), [(0.5, 0.9, [0.9]), (0.85, 0.8, [0.9, 0.8]), (2.0, 0.8, [0.9, 0.8, 1.0])]
+)
+def test_the_general_set_is_asked_of_the_best_and_of_others_only_where_it_forgot(
+    lowest: float, kept: float, asked: list[float]
+) -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    told: list[float] = []
+
+    def share() -> float:
+        return round(float(model.weight.detach()), 3)
+
+    def general() -> float:
+        told.append(share())
+        return {1.0: 0.7, 0.9: 0.8, 0.8: 0.9}[share()]
+
+    looks = Looks(lambda: {1.0: 0.70, 0.9: 0.75, 0.8: 0.72}[share()], general, lowest)
+    best = keep_best_mean(model, {"weight": torch.tensor([[0.0]])}, looks)
+    assert (best.share, share(), told) == (kept, kept, asked)
+    assert best.general == {0.9: 0.8, 0.8: 0.9}[kept]
+
+
 def test_tuned_weights_that_score_otherwise_than_they_did_are_another_model():
     model = torch.nn.Linear(1, 1, bias=False)
     kept = keep_best_mean(model, {"weight": torch.tensor([[0.0]])}, Looks(lambda: 0.41))

@@ -5,7 +5,7 @@ the weights share * tuned + (1 - share) * base). benchmarks/quality.py measures 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -70,13 +70,20 @@ class Kept(Tried):
 def keep_best_mean(
     model: "Module", base: Mapping[str, "Tensor"], looks: Looks, one_more: Callable[[], None] = lambda: None
 ) -> Kept:
-    """Try the SHARES, leave the chosen weights in `model` and say which. `one_more` is called after each."""
+    """Try the SHARES, leave the chosen weights in `model` and say which. `one_more` is called after each.
+
+    The general set is asked of the best one, and of the next best where that has forgotten too much.
+    """
     tuned: dict[str, Any] = {name: value.detach().clone() for name, value in model.state_dict().items()}
     tried = []
     for share in SHARES:
         model.load_state_dict(mixed(tuned, base, share))
-        tried.append(Tried(share, looks.validation(), looks.general() if looks.general else None))
+        tried.append(Tried(share, looks.validation()))
         one_more()
     best = chosen(tried, looks.lowest_general)
     model.load_state_dict(mixed(tuned, base, best.share))
+    while looks.general and best.general is None:
+        tried[SHARES.index(best.share)] = replace(best, general=looks.general())
+        best = chosen(tried, looks.lowest_general)
+        model.load_state_dict(mixed(tuned, base, best.share))
     return Kept(best.share, best.score, best.general, of_tuned=tried[0].score)
