@@ -9,6 +9,7 @@ computed but teaches nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -21,7 +22,7 @@ MOST_QUERIES_OF_A_DOCUMENT, FEWEST_DOCUMENTS = 4, 8
 """A batch of queries for one and the same document would have nothing to tell it from."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
     """One optimizer step: rows of the pairs, and the epoch they are seen in. The rows of a group have the same document."""
 
@@ -33,7 +34,7 @@ class Batch:
         """Every row alone."""
         return Batch(epoch, tuple((row,) for row in rows))
 
-    @property
+    @cached_property
     def rows(self) -> tuple[int, ...]:
         return tuple(row for group in self.groups for row in group)
 

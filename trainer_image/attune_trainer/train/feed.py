@@ -84,7 +84,11 @@ class PairCollator(SentenceTransformerDataCollator):
         """Name and text of each document's mined negative."""
         return [mined_for([pair for _, pair in rows], rows[0][0]) for rows in documents]
 
+    def maybe_warn_about_column_order(self, column_names: list[str]) -> None:
+        """Columns are made one by one here, and put in their order: nothing to warn of."""
+
     def tokens(self, column: str, texts: Sequence[str]) -> dict[str, Any]:
+        """One column of texts to its columns of tokens, named after it."""
         made: dict[str, Any] = super().__call__([{column: text} for text in texts])
         return made
 
