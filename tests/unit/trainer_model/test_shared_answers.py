@@ -10,7 +10,7 @@ import torch
 from attune_trainer.train.batches import plan_batches
 from attune_trainer.train.joint_loss import JointLoss
 from attune_trainer.train.losses import DIRECTIONS
-from attune_trainer.train.pairs import Pair, mined_for
+from attune_trainer.train.pairs import Pair, negative_in
 
 SOME = (("query_to_doc",), ("query_to_doc", "doc_to_query"), DIRECTIONS)
 
@@ -83,8 +83,8 @@ def test_a_batch_has_each_answer_once(tiny_model: Path) -> None:
 def test_mined_negatives_take_turns() -> None:
     title = Pair("title", "text", "d", ("a", "b"), ("A", "B"))
     lead = Pair("lead", "text", "d", ("c",), ("C",))
-    assert [mined_for([title, lead], epoch)[0] for epoch in range(6)] == ["A", "C", "B", "C", "A", "C"]
-    assert mined_for([title], 1) == ("B", "b")
+    assert [negative_in([title, lead], epoch)[0] for epoch in range(6)] == ["A", "C", "B", "C", "A", "C"]
+    assert negative_in([title], 1) == ("B", "b")
 
 
 def test_the_queries_of_a_document_are_in_one_batch_but_not_too_many() -> None:

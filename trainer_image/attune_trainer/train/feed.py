@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 
 from attune_trainer.train.batches import Plan
 from attune_trainer.train.examples import Example
-from attune_trainer.train.pairs import Pair, mined_for
+from attune_trainer.train.pairs import Pair, negative_in
 from attune_trainer.train.world import ALONE, World
 
 
@@ -40,8 +40,8 @@ class PlanSampler(DefaultBatchSampler):
         return self.plan.steps
 
 
-Rows = Sequence[tuple[int, Pair]]
-"""The epoch, and pairs that have the same document."""
+DocumentRows = Sequence[tuple[int, Pair]]
+"""Pairs of a batch that have the same document, each with the epoch."""
 
 
 @dataclass
@@ -62,7 +62,9 @@ class PairCollator(SentenceTransformerDataCollator):
             if prompt
         }
         self.mined = any(pair.negatives for pair in self.pairs)
-        self.numbers = {name: number for number, name in enumerate({pair.document: None for pair in self.pairs})}
+        self.document_numbers = {
+            name: number for number, name in enumerate({pair.document: None for pair in self.pairs})
+        }
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         places = [divmod(feature["position"], len(self.pairs)) for feature in features]
@@ -70,19 +72,19 @@ class PairCollator(SentenceTransformerDataCollator):
         documents = [list(rows) for _, rows in groupby(chosen, key=lambda row: row[1].document)]
         made = self.tokens("anchor", [pair.query for _, pair in chosen])
         made |= self.columns_of_documents(documents)
-        made["label"] = torch.tensor([self.numbers[pair.document] for _, pair in chosen])
+        made["label"] = torch.tensor([self.document_numbers[pair.document] for _, pair in chosen])
         return made
 
-    def columns_of_documents(self, documents: Sequence[Rows]) -> dict[str, Any]:
+    def columns_of_documents(self, documents: Sequence[DocumentRows]) -> dict[str, Any]:
         """The column of the answers, and that of the mined negatives."""
         made = self.tokens("positive", [rows[0][1].positive for rows in documents])
         if self.mined:
-            made |= self.tokens("negative", [text for _, text in self.mined_of(documents)])
+            made |= self.tokens("negative", [text for _, text in self.negatives_of(documents)])
         return made
 
-    def mined_of(self, documents: Sequence[Rows]) -> list[tuple[str, str]]:
+    def negatives_of(self, documents: Sequence[DocumentRows]) -> list[tuple[str, str]]:
         """Name and text of each document's mined negative."""
-        return [mined_for([pair for _, pair in rows], rows[0][0]) for rows in documents]
+        return [negative_in([pair for _, pair in rows], rows[0][0]) for rows in documents]
 
     def maybe_warn_about_column_order(self, column_names: list[str]) -> None:
         """Columns are made one by one here, and put in their order: nothing to warn of."""

@@ -78,7 +78,7 @@ def with_negatives(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     return filled
 
 
-def mined_for(rows: Sequence[Pair], epoch: int) -> tuple[str, str]:
+def negative_in(rows: Sequence[Pair], epoch: int) -> tuple[str, str]:
     """Name and text of the mined negative that a document has in this epoch: of each of its rows in turn, each time the next one."""
     row, turn = rows[epoch % len(rows)], epoch // len(rows)
     place = turn % len(row.negatives)

@@ -23,7 +23,7 @@ from attune_trainer.train.arguments import run_watched
 from attune_trainer.train.contrastive import ContrastiveLoss
 from attune_trainer.train.dropout import without_dropout
 from attune_trainer.train.embedding import Trained, planned, trainer
-from attune_trainer.train.feed import PairCollator, Rows
+from attune_trainer.train.feed import DocumentRows, PairCollator
 from attune_trainer.train.losses import SCALE
 from attune_trainer.train.pairs import Pair
 from attune_trainer.train.validation import Score, ValidationSet, mean_similarity, score
@@ -94,10 +94,10 @@ class QueryCollator(PairCollator):
 
     documents: FrozenDocuments = field(default_factory=lambda: FrozenDocuments({}, np.zeros((0, 0), np.float32)))
 
-    def columns_of_documents(self, documents: Sequence[Rows]) -> dict[str, Any]:
+    def columns_of_documents(self, documents: Sequence[DocumentRows]) -> dict[str, Any]:
         made = {f"positive_{VECTOR}": self.documents[[rows[0][1].document for rows in documents]]}
         if self.mined:
-            made[f"negative_{VECTOR}"] = self.documents[[name for name, _ in self.mined_of(documents)]]
+            made[f"negative_{VECTOR}"] = self.documents[[name for name, _ in self.negatives_of(documents)]]
         return made
 
 
