@@ -169,6 +169,11 @@ def as_imported(config: TrainingConfig) -> TrainingConfig:
     return config.model_copy(update={"max_sequence_length": longest})
 
 
+def trained_length(model: "SentenceTransformer", config: TrainingConfig) -> int:
+    """Tokens that a training reads of a text."""
+    return min(config.max_sequence_length, position_limit(model) or config.max_sequence_length)
+
+
 def served_length(model: "SentenceTransformer", config: TrainingConfig) -> int:
     """Tokens that a trained version reads of a text: as many as it was trained on, and no fewer than the base model as version 1.
 

@@ -44,6 +44,7 @@ def finished(work: Work, trained: "Trained", base: Path) -> "Trained":
 def _with_best_mean(work: Work, trained: "Trained", base: Path) -> "Trained":
     assert trained.validation is not None
     config, looks_on, check = work.spec.config, trained.validation.looks, work.termination.check
+    reads = base_model.trained_length(trained.model, config)  # as the looks that these are held against
     untouched = base_model.load_for(config, base)
     untouched.max_seq_length = trained.model.max_seq_length
     precision = precision_of(config)
@@ -55,7 +56,7 @@ def _with_best_mean(work: Work, trained: "Trained", base: Path) -> "Trained":
         return float(measure_encoder(encoder, chosen_set.held_out).per_query["ndcg_at10"].mean())
 
     looks = Looks(
-        validation=lambda: look(TorchEncoder(trained.model, check, precision), looks_on).ndcg,
+        validation=lambda: look(TorchEncoder(trained.model, check, precision, reads=reads), looks_on).ndcg,
         general=(lambda: remembers(trained.model)) if chosen_set else None,
         lowest_general=remembers(untouched) - work.spec.evaluation.max_general_drop if chosen_set else None,
     )

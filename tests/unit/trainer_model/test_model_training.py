@@ -354,16 +354,19 @@ def test_a_version_reads_as_far_as_its_base_model_and_its_training(
     assert served_length(model, TrainingConfig(base_model="-", max_sequence_length=trained_on)) == read
 
 
-def test_looks_read_as_far_as_the_version_will(tiny_model: Path) -> None:
+def test_looks_read_as_far_as_the_training(tiny_model: Path) -> None:
     from attune_trainer.base_model import load_model
+    from attune_trainer.encode import TorchEncoder
     from attune_trainer.evaluate.heldout import HeldOut
-    from attune_trainer.train.validation import EmbeddingSubject
+    from attune_trainer.train.validation import EmbeddingSubject, look
 
     model = load_model(tiny_model)
-    model.max_seq_length = 8
     filler = "the red river and the car " * 2
     texts = (f"{filler} silver house", f"{filler} green ship")  # what tells them apart comes after eight tokens
     held_out = HeldOut(("a", "b"), texts, {texts[1]: texts[1]}, {texts[1]: {"b": 1}})
-    assert EmbeddingSubject(model, held_out, reads=8).look(lambda: None).similarity == pytest.approx(1.0)
-    assert EmbeddingSubject(model, held_out, reads=64).look(lambda: None).similarity < 0.9999
-    assert model.max_seq_length == 8
+    model.max_seq_length = 8
+    assert EmbeddingSubject(model, held_out).look(lambda: None).similarity == pytest.approx(1.0)
+    model.max_seq_length = 64  # as the version that comes out; what was trained with 8 is held against looks at 8
+    assert EmbeddingSubject(model, held_out).look(lambda: None).similarity < 0.9999
+    assert look(TorchEncoder(model, reads=8), held_out).similarity == pytest.approx(1.0)
+    assert model.max_seq_length == 64

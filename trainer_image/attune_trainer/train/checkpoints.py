@@ -17,7 +17,7 @@ from attune_trainer.errors import BadData
 log = logging.getLogger(__name__)
 KEEP = 2
 PREFIX = "step-"
-WAY_OF_TRAINING = 2
+WAY_OF_TRAINING = 3
 """Goes up with every change that lets a run go on otherwise than it began (which rows share a batch, what a look is taken on): a
 run that an earlier release began starts again."""
 

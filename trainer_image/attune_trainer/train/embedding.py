@@ -72,11 +72,11 @@ def train_embedding(
     towers.refuse_two(config, base)
     model = base_model.load_for(config, base)
     check_dimensions(model, config.matryoshka_dimensions)
-    limit, served = base_model.position_limit(model), base_model.served_length(model, config)
-    model.max_seq_length = min(config.max_sequence_length, limit or config.max_sequence_length)
+    served = base_model.served_length(model, config)
+    model.max_seq_length = base_model.trained_length(model, config)
     without_dropout(model)  # before adapters, which have one of their own
     add_adapters(model, config, ModelType.EMBEDDING)
-    subject = EmbeddingSubject(model, validation.looks if validation else None, served, precision_of(config))
+    subject = EmbeddingSubject(model, validation.looks if validation else None, precision_of(config))
     watch = Watch(model, config, planned(config, pairs), subject, around)
     collator = PairCollator(
         preprocess_fn=model.preprocess,

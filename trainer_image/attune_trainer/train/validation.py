@@ -74,7 +74,7 @@ class ValidationSet:
     whole: HeldOut
     """Searched once, after the training: how much words are worth beside vectors differs with the number of documents."""
     looks: HeldOut
-    """The same queries over the documents that are hardest to tell from theirs: searched again and again."""
+    """The same queries over the documents that are hardest to tell from theirs: searched again and again, read as far as in training."""
 
     @property
     def rows_of_looks(self) -> list[int]:
@@ -124,8 +124,6 @@ class EmbeddingSubject:
 
     model: "SentenceTransformer"
     held_out: HeldOut | None
-    reads: int
-    """Tokens of each text that are read, as by the version that comes out; training may read fewer."""
     precision: Precision = "fp32"
     """What the looks are computed in; rankings need no more than training itself."""
     collapsed: str = "the document vectors collapsed"
@@ -138,11 +136,7 @@ class EmbeddingSubject:
 
     def look(self, check: Callable[[], None]) -> Score:
         assert self.held_out is not None
-        in_training, self.model.max_seq_length = self.model.max_seq_length, self.reads
-        try:
-            return look(TorchEncoder(self.model, check, self.precision), self.held_out)
-        finally:
-            self.model.max_seq_length = in_training
+        return look(TorchEncoder(self.model, check, self.precision), self.held_out)
 
 
 def look(encoder: Encoder, held_out: HeldOut) -> Score:
