@@ -297,7 +297,7 @@ def main(
         bool, typer.Option(help="Also train with another seed, and in float32, which takes longer.")
     ] = False,
 ) -> None:
-    """Train all, measure all, write benchmarks/results/quality-CORPUS.json."""
+    """Train all, measure all, write benchmarks/results/quality-CORPUS.json, or quality-CORPUS-ablations.json."""
     started, base_model = machine(), base_model.absolute()
     work = work.absolute() / ("optech" if data else "docstrings")
     work.mkdir(parents=True, exist_ok=True)
@@ -317,7 +317,7 @@ def main(
         told["plainWithAttunesSettings"] = train_plain(bench, made, as_ours, "plainWithAttunesSettings")
     told |= {variant.name: without_times(train_variant(bench, variant).told) for variant in variants[1:]}
     result = report(bench, corpus.held_out(made.snapshot), told, started)
-    target = RESULTS / f"quality-{corpus.name}.json"
+    target = RESULTS / f"quality-{corpus.name}{'-ablations' if ablations else ''}.json"
     target.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps({name: one["metrics"]["ndcgAt10"] for name, one in result["models"].items()}, indent=1))
 
