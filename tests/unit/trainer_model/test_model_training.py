@@ -370,3 +370,25 @@ def test_looks_read_as_far_as_the_training(tiny_model: Path) -> None:
     assert EmbeddingSubject(model, held_out).look(lambda: None).similarity < 0.9999
     assert look(TorchEncoder(model, reads=8), held_out).similarity == pytest.approx(1.0)
     assert model.max_seq_length == 64
+
+
+def test_texts_are_sorted_by_their_tokens_to_be_encoded(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from attune_trainer import encode
+    from attune_trainer.base_model import load_model
+
+    model = load_model(tiny_model)
+    model.max_seq_length = 12
+    letters, word, long = "a b c d e f", "incomprehensibilities", "the red river " * 900
+    seen: list[list[int]] = []
+
+    def spied(lengths: list[int]) -> list[list[int]]:
+        seen.append(list(lengths))
+        return [list(range(len(lengths)))]
+
+    monkeypatch.setattr(encode, "batches_by_length", spied)
+    monkeypatch.setattr(encode, "COUNTED_AT_ONCE", 2)
+    encode.TorchEncoder(model).encode([letters, word, long], "document")
+    tokens = [len(model.tokenizer(text, truncation=True, max_length=12)["input_ids"]) for text in (letters, word, long)]
+    assert seen == [tokens]
+    assert tokens[0] != 2 + len(letters) // encode.CHARACTERS_PER_TOKEN
+    assert tokens[2] == 12
